@@ -1,0 +1,243 @@
+"""The command line: it parses, calls one function and prints. Bad input is one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from .errors import UserError, near, unknown
+
+# Nothing else is imported here: torch and its kin take seconds, and --help must not wait for them.
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose mistakes are one line with a mend, like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a UserError in place of printing the usage."""
+        cause, hint = message, ""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if choice:
+            close = near(choice[1], re.findall(r"\w+", choice[2]), most=1)
+            cause, hint = f"unknown {choice[1]!r}", f"did you mean {close[0]}? " if close else f"choose from {choice[2]}, "
+        if message.startswith("unrecognized arguments: "):
+            wrong = message.split(": ", 1)[1].split()[0]
+            close = near(wrong, _options(self), most=1)
+            cause, hint = f"unknown argument {wrong}", f"did you mean {close[0]}? " if close else ""
+        raise UserError(cause, f"{hint}see {self.prog} --help")
+
+
+def _options(parser: argparse.ArgumentParser) -> set[str]:
+    found = set()
+    for action in parser._actions:
+        found |= set(action.option_strings)
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {option for child in action.choices.values() for option in _options(child)}
+    return found
+
+
+def build_parser() -> Parser:
+    """Return the parser of all commands; each sets ``call`` to the function that it runs."""
+    parser = Parser(prog="finetunelab", description="Fine-Tuning, Measured: labs on adapting language models, every claim an experiment.",
+                    epilog="FINETUNELAB_PROFILE chooses nano (default), colab or gpu.", allow_abbrev=False)
+    groups = parser.add_subparsers(metavar="COMMAND", required=True)
+    _evidence(_group(groups, "evidence", "measure, check and show the book's claims"))
+    _base(_group(groups, "base", "the small language model that the nano labs start from"))
+    _world(_group(groups, "world", "look at the offline corpora"))
+    _data(_group(groups, "data", "your own files"))
+    profile = _command(groups, "profile", "print profile, device, number format and the reason for it", _profile)
+    profile.add_argument("name", nargs="?", help="nano, colab or gpu (default: FINETUNELAB_PROFILE, or nano)")
+    return parser
+
+
+def _group(parent: Any, name: str, summary: str) -> Any:
+    return parent.add_parser(name, help=summary, description=summary, allow_abbrev=False).add_subparsers(metavar="COMMAND", required=True)
+
+
+def _command(parent: Any, name: str, summary: str, call: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+    parser = parent.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    parser.set_defaults(call=call)
+    return parser
+
+
+def _evidence(group: Any) -> None:
+    run = _command(group, "run", "measure claims, seed after seed; goes on where a file stopped", _evidence_run)
+    run.add_argument("--claim", action="append", help="such as A1; may be given several times (default: all that belong in FILE)")
+    run.add_argument("--seeds", type=int, help="how many (default: as many as the book reports)")
+    run.add_argument("--data-seed", type=int, default=0, help="another draw of all documents (default: 0)")
+    run.add_argument("--out", metavar="FILE", default="book/evidence/nano.json", help="default: book/evidence/nano.json")
+    run.add_argument("--replace", action="store_true", help="measure anew what FILE holds of these claims")
+    check = _command(group, "check", "recompute every verdict; exit code 1 on a mismatch, stale worlds or a missing claim", _evidence_check)
+    check.add_argument("file", metavar="FILE")
+    render = _command(group, "render", "print or write the Evidence page, and the numbers that prose uses", _evidence_render)
+    render.add_argument("--folder", default="book/evidence", help="where nano.json and real.json are (default: book/evidence)")
+    render.add_argument("--page", metavar="FILE", help="write the page here instead of printing it")
+    render.add_argument("--numbers", metavar="FILE", help="write the substitutions here, as JSON")
+    _command(group, "list", "list the claims and when they hold", _evidence_list)
+
+
+def _base(group: Any) -> None:
+    report = _command(group, "report", "measure what the shipped base can do", _base_report)
+    report.add_argument("--data-seed", type=int, default=1, help="the draw of texts it is tested on (default: 1)")
+    report.add_argument("--json", metavar="FILE", help="write the report here too")
+    build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
+    build.add_argument("--out", metavar="DIR", required=True)
+    build.add_argument("--size", choices=("base", "small"), default="base")
+    build.add_argument("--threads", type=int, default=1)
+
+
+def _world(group: Any) -> None:
+    show = _command(group, "show", "print documents of a world", _world_show)
+    show.add_argument("name", metavar="NAME", help="see finetunelab world list")
+    show.add_argument("-n", type=int, default=10, help="how many (default: 10)")
+    show.add_argument("--split", default="train", help="train, validation or test")
+    show.add_argument("--data-seed", type=int, default=0)
+    show.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="a setting of the generator; may be repeated")
+    _command(group, "list", "list the worlds and their columns", _world_list)
+    _command(group, "hash", "print the fingerprint of all generators", _world_hash)
+
+
+def _data(group: Any) -> None:
+    check = _command(group, "check", "say what is wrong with a CSV, JSONL or Parquet file, or that it is ready", _data_check)
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--text-column", default="text")
+    check.add_argument("--label-column", help="default: label, if there is one")
+
+
+def _evidence_run(args: argparse.Namespace) -> None:
+    from .evidence import run
+
+    run(args.claim, args.out, args.seeds, args.data_seed, args.replace)
+
+
+def _evidence_check(args: argparse.Namespace) -> int:
+    from .evidence import check, load
+
+    problems = check(args.file)
+    print("\n".join(problems) if problems else f"{args.file}: {len(load(args.file))} claims, every verdict follows from its numbers")
+    return 1 if problems else 0
+
+
+def _evidence_render(args: argparse.Namespace) -> None:
+    from .evidence import render
+    from .files import write_text
+
+    page, numbers = render(args.folder)
+    if args.numbers:
+        write_text(args.numbers, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+    if args.page:
+        write_text(args.page, page)
+    elif not args.numbers:
+        print(page)
+
+
+def _evidence_list(args: argparse.Namespace) -> None:
+    from .evidence.render import threshold
+    from .experiments import experiments
+
+    claims = [(experiment, claim) for experiment in experiments().values() for claim in experiment.claims]
+    for experiment, claim in claims:
+        where = f" [{claim.dataset}]" if claim.dataset else ""
+        print(f"{claim.id:<16} {threshold(claim):<18} {experiment.seeds:>2} seeds  {claim.claim}{where}")
+    if not claims:
+        print("no claim is registered yet")
+
+
+def _base_report(args: argparse.Namespace) -> None:
+    from .files import write_text
+    from .pretraining import report
+
+    text = json.dumps(report(args.data_seed), indent=1)
+    print(text)
+    if args.json:
+        write_text(args.json, text + "\n")
+
+
+def _base_build(args: argparse.Namespace) -> None:
+    from .pretraining import main_build
+
+    main_build(out=args.out, size=args.size, threads=args.threads)
+
+
+def _world_show(args: argparse.Namespace) -> None:
+    from .worlds import generators
+
+    if args.n < 1:
+        raise UserError(f"{args.n} documents were asked for", "ask for at least one")
+    if args.name not in generators():
+        raise unknown("world", args.name, sorted(generators()))
+    for row in generators()[args.name].rows(args.n, args.split, args.data_seed, **dict(map(_knob, args.knob))):
+        print(row.pop("text"))
+        print("  " + json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _knob(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UserError(f"knob {text!r} has no value", "write it as name=value")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _world_list(args: argparse.Namespace) -> None:
+    from .worlds import generators
+
+    for name, generator in sorted(generators().items()):
+        print(f"{name:<16} {'pretrained' if generator.pretrained else 'held out':<11} {generator.summary}")
+        knobs = f"; knobs: {', '.join(generator.knobs)}" if generator.knobs else ""
+        print(f"{'':<28} columns: {', '.join(generator.columns)}{knobs}")
+
+
+def _world_hash(args: argparse.Namespace) -> None:
+    from .worlds import fingerprint, generators
+
+    print(fingerprint(list(generators().values())))
+
+
+def _data_check(args: argparse.Namespace) -> None:
+    from .data import check_file
+
+    label = args.label_column
+    if label is None:
+        columns = None if args.text_column == "text" else {"text": args.text_column}
+    else:
+        columns = {"text": args.text_column, "label": label}
+    print(check_file(args.file, columns))
+
+
+def _profile(args: argparse.Namespace) -> None:
+    from .profiles import describe
+
+    print(describe(args.name))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (a check failed), 2 (bad input) or 130 (stopped by the keyboard)."""
+    try:
+        args = build_parser().parse_args(argv)
+        code = args.call(args) or 0
+        sys.stdout.flush()  # here, where a closed pipe is dealt with, and not when Python ends
+        return code
+    except BrokenPipeError:
+        # The reader of a pipe, such as head, has seen enough. Python would complain again when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("finetunelab: stopped; the same command goes on where it can", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as problem:
+        if os.environ.get("FINETUNELAB_DEBUG"):
+            raise
+        print(f"finetunelab: error: {' '.join(str(problem).split())}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
