@@ -1,0 +1,191 @@
+"""What the base can do: the skills that the chapters build on, each measured on texts that it was not trained on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from . import worlds
+from .corpus import weighted_next_token_loss
+from .models import count_parameters, load_model, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+IN_DOMAIN = ("encyclopedia", "french_recipes", "mail", "reviews", "vignettes")
+
+
+def generate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, tokens: int,
+    temperature: float = 0.0, seed: int = 0, batch_size: int = 64, stop: str | None = None,
+) -> list[str]:
+    """Continue each prompt by at most ``tokens`` tokens and return the continuations alone, in the order of the prompts.
+
+    Temperature zero means greedy decoding. ``stop`` ends a continuation early, at the first occurrence of that text.
+    """
+    from transformers import GenerationConfig
+
+    # Prompts of like length share a batch, so that little is spent on padding.
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    settings = GenerationConfig(
+        max_new_tokens=tokens, do_sample=temperature > 0, temperature=temperature if temperature > 0 else None, top_k=0 if temperature > 0 else None,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+        stop_strings=[stop] if stop else None,
+    )
+    results = [""] * len(prompts)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            batch = tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+            with torch.inference_mode():
+                out = model.generate(**batch.to(model.device), generation_config=settings, tokenizer=tokenizer)
+            for i, text in zip(indices, tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True), strict=True):
+                results[i] = text.split(stop)[0] if stop else text
+    return results
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], continuations: Sequence[str], batch_size: int = 64
+) -> list[float]:
+    """Return log p(continuation | prompt) in nats, summed over the continuation's tokens, for each pair."""
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results = [0.0] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        heads = tokenizer([prompts[i] for i in indices])["input_ids"]
+        tails = tokenizer([continuations[i] for i in indices], add_special_tokens=False)["input_ids"]
+        width = max(len(head) + len(tail) for head, tail in zip(heads, tails, strict=True))
+        ids = torch.full((len(indices), width), tokenizer.pad_token_id)
+        wanted = torch.zeros(ids.shape, dtype=torch.bool)
+        # Padding stands on the right, behind everything that is read, so no attention mask is needed.
+        for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+            ids[row, : len(head) + len(tail)] = torch.tensor(head + tail)
+            wanted[row, len(head) : len(head) + len(tail)] = True
+        first = min(len(head) for head in heads) - 1
+        logits = model(input_ids=ids.to(model.device)).logits[:, first:-1].float().cpu()
+        scores = logits.log_softmax(-1).gather(-1, ids[:, first + 1 :, None])[..., 0] * wanted[:, first + 1 :]
+        for i, score in zip(indices, scores.sum(-1).tolist(), strict=True):
+            results[i] = score
+    return results
+
+
+@torch.inference_mode()
+def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32) -> float:
+    """Return exp of the mean next-token cross-entropy over all tokens of ``texts``, the end token included."""
+    total, count = 0.0, 0
+    ordered = sorted(texts, key=len)
+    for start in range(0, len(ordered), batch_size):
+        rows = [ids + [tokenizer.eos_token_id] for ids in tokenizer(ordered[start : start + batch_size], truncation=True)["input_ids"]]
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+        weights = torch.zeros(ids.shape)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            weights[i, : len(row)] = 1.0
+        tokens = int(weights[:, 1:].sum())
+        total += float(weighted_next_token_loss(model, {"input_ids": ids.to(model.device), "weights": weights.to(model.device)})) * tokens
+        count += tokens
+    return float(torch.tensor(total / count).exp())
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / len(hits)
+
+
+def recipe_valid(model, tokenizer, data_seed: int, n: int = 200) -> float:
+    """Share of sampled continuations (temperature 0.7) of French recipes that the kitchen's oracle finds valid."""
+    from .worlds.recipes import check
+
+    rows = worlds.generator("french_recipes").rows(n, "test", data_seed)
+    samples = generate(model, tokenizer, [row["prompt"] for row in rows], tokens=200, temperature=0.7, seed=data_seed, batch_size=100)
+    return _share([check(row["prompt"] + sample).valid for row, sample in zip(rows, samples, strict=True)])
+
+
+def fact_cloze(model, tokenizer) -> float:
+    """Share of the town's facts that greedy decoding completes rightly."""
+    from .worlds.encyclopedia import cloze, correct
+
+    questions = cloze()
+    samples = generate(model, tokenizer, [q.prompt for q in questions], tokens=8, batch_size=128)
+    return _share([correct(q, sample) for q, sample in zip(questions, samples, strict=True)])
+
+
+def notes(model, tokenizer, data_seed: int, facts: int, n: int = 200) -> float:
+    """Share of questions about ``facts`` notes that greedy decoding answers exactly."""
+    from .worlds.notes import correct
+
+    rows = worlds.generator("notes").rows(n, "test", data_seed, facts=facts, questions=1)
+    samples = generate(model, tokenizer, [row["prompt"] for row in rows], tokens=10)
+    return _share([correct(row, sample) for row, sample in zip(rows, samples, strict=True)])
+
+
+def fewshot(model, tokenizer, data_seed: int, k: int, n: int = 300, unseen: bool = False) -> float:
+    """Share of pattern documents with ``k`` demonstrations where the right label word is the likelier of the two."""
+    rows = worlds.generator("patterns").rows(n, "test", data_seed, k=k, unseen=unseen)
+    prompts = [row["prompt"] for row in rows for _ in range(2)]
+    labels = [f" {label}" for row in rows for label in (row["answer"], row["other"])]
+    scores = log_likelihoods(model, tokenizer, prompts, labels)
+    return _share([right > wrong for right, wrong in zip(scores[::2], scores[1::2], strict=True)])
+
+
+def step_seconds(model, batch: int = 16, length: int = 128, repeats: int = 3) -> float:
+    """Median wall seconds of a full training step (forward, backward, AdamW) on ``batch`` x ``length`` tokens."""
+    import copy
+
+    model = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+    ids = torch.randint(7, model.config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0)).to(model.device)
+    seconds = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        weighted_next_token_loss(model, {"input_ids": ids, "weights": torch.ones(ids.shape, device=ids.device)}).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds[1:])[repeats // 2]
+
+
+def report(data_seed: int = 1000, name: str = "nano", scale: float = 1.0, say: Callable[[str], None] = lambda line: None) -> dict:
+    """Measure every skill of a base and return ``{"skills": ..., "perplexity": ..., "step_seconds": ...}``.
+
+    Args:
+        data_seed: draws the texts; the shipped base was trained on seed 0, and the town's facts stay the town's.
+        name: a shipped base or a checkpoint directory with the course's tokenizer.
+        scale: share of the full sample sizes, for quick checks.
+        say: told each result as it comes.
+    """
+    model, tokenizer = load_model(name), load_tokenizer(name)
+
+    def some(n: int) -> int:
+        return max(8, round(n * scale))
+
+    measures: dict[str, Callable[[], float]] = {
+        "recipe_valid": lambda: recipe_valid(model, tokenizer, data_seed, some(200)),
+        "fact_cloze": lambda: fact_cloze(model, tokenizer),
+        "notes_4": lambda: notes(model, tokenizer, data_seed, 4, some(200)),
+        "notes_8": lambda: notes(model, tokenizer, data_seed, 8, some(200)),
+        "notes_16": lambda: notes(model, tokenizer, data_seed, 16, some(100)),
+        # Chance needs the most documents, and prompts without demonstrations are the cheapest.
+        "fewshot_k0": lambda: fewshot(model, tokenizer, data_seed, 0, some(1500)),
+        "fewshot_k8": lambda: fewshot(model, tokenizer, data_seed, 8, some(300)),
+        "fewshot_unseen_k8": lambda: fewshot(model, tokenizer, data_seed, 8, some(400), unseen=True),
+    }
+    skills = {}
+    for skill, measure in measures.items():
+        began = time.perf_counter()
+        skills[skill] = round(measure(), 4)
+        say(f"{skill:18} {skills[skill]:.3f}   ({time.perf_counter() - began:.1f} s)")
+    held_out = [g.name for g in worlds.generators().values() if not g.pretrained]
+    perplexities = {}
+    for domain in (*IN_DOMAIN, *sorted(held_out)):
+        texts = [row["text"] for row in worlds.generator(domain).rows(some(64), "test", data_seed)]
+        perplexities[domain] = round(perplexity(model, tokenizer, texts), 3)
+        say(f"perplexity on {domain:16} {perplexities[domain]:.2f}")
+    seconds = round(step_seconds(model), 4)
+    say(f"one training step of 16 x 128 tokens takes {seconds:.3f} s; {count_parameters(model):,} parameters")
+    return {"skills": skills, "perplexity": perplexities, "step_seconds": seconds}
