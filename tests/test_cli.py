@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from finetunelab import cli
 
@@ -82,14 +83,22 @@ def test_world_show_and_list(monkeypatch, capsys):
     assert "mail" in (out := capsys.readouterr().out) and "pretrained" in out and "knobs: slang" in out
 
 
-def test_base_commands_call_pretraining(monkeypatch, capsys, tmp_path):
-    built = []
-    fake = SimpleNamespace(report=lambda data_seed: {"seed": data_seed}, main_build=lambda **asked: built.append(asked))
-    monkeypatch.setitem(sys.modules, "finetunelab.pretraining", fake)
+def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
+    asked = []
+    pretraining = SimpleNamespace(build=lambda size, out: asked.append((size, out)) or out, ship=lambda directory, seed: asked.append((directory, seed)))
+    skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
+    monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
+    monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
     assert cli.main(["base", "report", "--data-seed", "7", "--json", str(tmp_path / "report.json")]) == 0
-    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "report.json").read_text()) == {"seed": 7}
-    assert cli.main(["base", "build", "--out", "x", "--size", "small", "--threads", "2"]) == 0
-    assert built == [{"out": "x", "size": "small", "threads": 2}]
+    assert json.loads((tmp_path / "report.json").read_text()) == {"seed": 7, "model": "nano"}
+    threads = torch.get_num_threads()
+    try:
+        assert cli.main(["base", "build", "--out", "x", "--size", "small", "--threads", "1"]) == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+    assert cli.main(["base", "ship", "x", "--data-seed", "8"]) == 0
+    assert asked == [("small", "x"), ("x", 8)]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

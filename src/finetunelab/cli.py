@@ -83,12 +83,16 @@ def _evidence(group: Any) -> None:
 
 def _base(group: Any) -> None:
     report = _command(group, "report", "measure what the shipped base can do", _base_report)
-    report.add_argument("--data-seed", type=int, default=1, help="the draw of texts it is tested on (default: 1)")
+    report.add_argument("--data-seed", type=int, default=1000, help="the draw of texts it is tested on (default: 1)")
     report.add_argument("--json", metavar="FILE", help="write the report here too")
+    report.add_argument("--model", metavar="NAME", default="nano", help="a shipped base or the directory of a built one (default: nano)")
+    ship = _command(group, "ship", "measure a built base, write its model card, and put it into the package", _base_ship)
+    ship.add_argument("directory", metavar="DIR")
+    ship.add_argument("--data-seed", type=int, default=1000, help="the draw of texts it is tested on (default: 1000)")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
     build.add_argument("--size", choices=("base", "small"), default="base")
-    build.add_argument("--threads", type=int, default=1)
+    build.add_argument("--threads", type=int, default=2)
 
 
 def _world(group: Any) -> None:
@@ -150,18 +154,27 @@ def _evidence_list(args: argparse.Namespace) -> None:
 
 def _base_report(args: argparse.Namespace) -> None:
     from .files import write_text
-    from .pretraining import report
+    from .skills import report
 
-    text = json.dumps(report(args.data_seed), indent=1)
+    text = json.dumps(report(args.data_seed, args.model, say=lambda line: print(line, file=sys.stderr)), indent=1)
     print(text)
     if args.json:
         write_text(args.json, text + "\n")
 
 
 def _base_build(args: argparse.Namespace) -> None:
-    from .pretraining import main_build
+    import torch
 
-    main_build(out=args.out, size=args.size, threads=args.threads)
+    from .pretraining import build
+
+    torch.set_num_threads(args.threads)
+    print(build(args.size, args.out))
+
+
+def _base_ship(args: argparse.Namespace) -> None:
+    from .pretraining import ship
+
+    print(ship(args.directory, args.data_seed))
 
 
 def _world_show(args: argparse.Namespace) -> None:
