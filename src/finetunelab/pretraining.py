@@ -67,17 +67,18 @@ STAGES = (
     Stage("1a-repeats-short", {"repeats": 1.0}, 1500, 48, 32, 2e-3, stop_below=0.35, period=(2, 6)),
     Stage("1b-repeats", {"repeats": 1.0}, 1500, 96, 16, 2e-3, stop_below=1.1),
     Stage(
-        "2-recall",
+        "2-words",
         {"repeats": 0.1, "recall": 0.35, "notes": 0.2, "vignettes": 0.15, "french_recipes": 0.05, "encyclopedia": 0.15},
         700, 128, 24, 2e-3, answer_weight=4.0, around_weight=0.1,
     ),
+    Stage("3-recall", {"repeats": 0.1, "recall": 0.65, "notes": 0.25}, 1200, 96, 32, 1.5e-3, stop_below=1.0, answer_weight=5.0),
     Stage(
-        "3-patterns",
-        {"repeats": 0.03, "recall": 0.08, "notes": 0.14, "patterns": 0.55, "vignettes": 0.2},
+        "4-patterns",
+        {"repeats": 0.03, "recall": 0.12, "notes": 0.2, "patterns": 0.5, "vignettes": 0.15},
         2500, 192, 16, 1.5e-3, stop_below=0.5, answer_weight=5.0,
     ),
     Stage(
-        "4-world",
+        "5-world",
         {
             "patterns": 0.22, "notes": 0.16, "recall": 0.03, "vignettes": 0.12, "french_recipes": 0.14, "encyclopedia": 0.17,
             "mail": 0.08, "reviews": 0.08,

@@ -5,7 +5,6 @@ import re
 import pytest
 
 from finetunelab.worlds.mail import CUES, GENERATORS, cues
-from finetunelab.worlds.surface import surface
 
 MAIL = GENERATORS[0]
 
@@ -84,10 +83,3 @@ def test_cues():
 def test_honest_mail_shows_cues_too_but_fewer(rows):
     honest, spam = ([bool(cues(row["text"])) for row in rows if row["spam"] == label] for label in (0, 1))
     assert 0.08 < sum(honest) / len(honest) < sum(spam) / len(spam) - 0.2
-
-
-def test_surface_statistics():
-    stats = surface(["Win NOW! Go to www.a-b.example", "see you at 9, see you"])
-    assert stats == {"words": 5.5, "types": pytest.approx(1000 * 11 / 13), "exclamation": 0.5, "digits": 0.5, "links": 0.5, "capitals": 0.5}
-    with pytest.raises(ValueError, match="no texts"):
-        surface([])

@@ -3,12 +3,13 @@
 import random
 import re
 
+from statistics import median
+
 import pytest
 
 from finetunelab.worlds.mail import GENERATORS as MAILS
 from finetunelab.worlds.posts import GENERATORS, cast
 from finetunelab.worlds.slang import slangify
-from finetunelab.worlds.surface import surface
 
 POSTS, MAIL = GENERATORS[0], MAILS[0]
 MAIL_LIKE = {"slang": 0.0, "length": 0.0, "format": 0.0, "topic": 0.0}
@@ -84,7 +85,7 @@ def test_each_severity_moves_what_it_names():
     assert share(r"^Subject: ") == 1 and share(r"^Subject: ", format=1.0) == 0 and 0.3 < share(r"^Subject: ", format=0.5) < 0.7
     slang = r"\b(u|ur|pls|plz|thx|ty|gonna|cuz|ppl|dont|im|rly|n|r|4|2|lol|omg|ngl)\b"
     assert share(slang) < 0.02 and share(slang, slang=1.0) > 0.4
-    long, short = (surface(texts(POSTS.rows(150, **(MAIL_LIKE | {"length": v}))))["words"] for v in (0.0, 1.0))
+    long, short = (median(len(text.split()) for text in texts(POSTS.rows(150, **(MAIL_LIKE | {"length": v})))) for v in (0.0, 1.0))
     assert short < long - 12
     topics = {row["topic"] for row in POSTS.rows(150, **MAIL_LIKE)}
     assert topics <= {row["topic"] for row in MAIL.rows(600)}

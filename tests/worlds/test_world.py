@@ -73,9 +73,9 @@ def test_held_out_documents_are_not_in_pretraining():
 
 @pytest.mark.parametrize("name, label, knobs", LABELLED)
 def test_labelled_tasks_are_neither_trivial_nor_hopeless(name, label, knobs):
-    from finetunelab.worlds.baseline import tfidf_accuracy
+    from finetunelab.worlds.baseline import tfidf_accuracy, world_task
 
-    majority, accuracy = tfidf_accuracy(name, label, **knobs)
+    majority, accuracy = tfidf_accuracy(*world_task(name, label, **knobs))
     assert majority + 0.05 <= accuracy < 0.99
 
 
