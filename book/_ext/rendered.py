@@ -1,0 +1,177 @@
+"""Parts of pages that are written from code and results while the book is built, so that they cannot fall behind.
+
+A line ``% rendered: NAME`` in a page is replaced by what the function of that name below returns. The numbers of measured
+claims become substitutions: ``{{ A1_gap_effect }}`` in a page is the effect of claim A1.gap with its interval.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+
+BOOK = Path(__file__).resolve().parents[1]
+ROOT = BOOK.parent
+CARD = ROOT / "src" / "finetunelab" / "checkpoints" / "nano" / "README.md"
+SAMPLES = 10
+LINE = re.compile(r"^% rendered: ([a-z-]+)$", re.MULTILINE)
+
+
+def evidence() -> str:
+    """The Evidence page below its title."""
+    from finetunelab.evidence import render
+
+    page, _ = render(BOOK / "evidence")
+    return page.removeprefix("# Evidence").strip()
+
+
+def profiles() -> str:
+    """The three profiles as a table."""
+    from finetunelab.profiles import PROFILES
+
+    def models(profile: Any) -> str:
+        return "<br>".join(f"{role}: {name}" for role, name in profile.models.items())
+
+    rows = {
+        "machine": lambda p: p.machine,
+        "models": models,
+        "data": lambda p: "public hub datasets" if p.network else "the offline world",
+        "network": lambda p: "needed, to fetch models and data" if p.network else "never",
+        "minutes a lab, about": lambda p: f"{p.budget.minutes:g}",
+        "examples, at most": lambda p: f"{p.budget.examples:,}",
+        "tokens a sequence": lambda p: f"{p.budget.context:,}",
+    }
+    default = next(iter(PROFILES))
+    heads = [f"`{name}`{' (default)' if name == default else ''}" for name in PROFILES]
+    body = [[name, *(cell(profile) for profile in PROFILES.values())] for name, cell in rows.items()]
+    return _table(["", *heads], body)
+
+
+def samples_pretrained() -> str:
+    """Ten documents of every world that the base was pretrained on, each world in a box that opens."""
+    return _samples(True)
+
+
+def samples_held_out() -> str:
+    """Ten documents of every world that the base never read."""
+    return _samples(False)
+
+
+def _samples(pretrained: bool) -> str:
+    from finetunelab.worlds import generators
+
+    return "\n\n".join(_world(g) for _, g in sorted(generators().items()) if g.pretrained is pretrained)
+
+
+def _world(generator: Any) -> str:
+    rows = generator.rows(SAMPLES)
+    columns = "\n".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(what)}</dd>" for name, what in generator.columns.items())
+    items = "\n".join(f"<li>{_document(row, generator.columns)}</li>" for row in rows)
+    parts = (
+        '<details class="world">', f"<summary><b>{generator.name}</b> {html.escape(generator.summary)}</summary>",
+        f"<dl>{columns}</dl>", f"<ol>{items}</ol>", "</details>",
+    )
+    return "`````{raw} html\n" + "\n".join(parts) + "\n`````"
+
+
+def _document(row: dict[str, Any], columns: dict[str, str]) -> str:
+    text = html.escape(row["text"])
+    facts = "; ".join(
+        f"{name}: {_short(row[name])}" for name in columns if name not in ("text", "prompt", "messages", "spans", "response") and name in row
+    )
+    return f"<pre>{text}</pre>" + (f"<p>{html.escape(facts)}</p>" if facts else "")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def surface() -> str:
+    """What the worlds look like on the surface, beside real corpora."""
+    rows = _measured()["surface"]
+    heads = ["Corpus", "", "Words: median (10-90 %)", "Word types in 5,000 words", "Bits a character, zlib"]
+    return _table(heads, [
+        [row["name"], "real" if row["real"] else "world", f"{row['median']} ({row['low']}-{row['high']})", f"{row['types']:,}", f"{row['bits']:.2f}"]
+        for row in rows
+    ])
+
+
+def cues() -> str:
+    """How often spam and honest messages carry the usual cues."""
+    rows = _measured()["cues"]
+    heads = ["Corpus", "", "link", "digit", "money", "exclamation mark", "word in capitals"]
+    return _table(heads, [
+        [row["name"], row["side"], *(f"{row[cue]:.0%}" for cue in ("link", "digit", "money", "exclamation", "capitals"))] for row in rows
+    ])
+
+
+def baselines() -> str:
+    """How far TF-IDF with logistic regression gets on each labeled task."""
+    rows = _measured()["baselines"]
+    heads = ["Task", "", "classes", "train / test", "majority class", "TF-IDF + logistic regression"]
+    return _table(heads, [
+        [row["name"], "real" if row["real"] else "world", str(row["classes"]), f"{row['train']:,} / {row['test']:,}", f"{row['majority']:.3f}",
+         f"{row['accuracy']:.3f}"]
+        for row in rows
+    ])
+
+
+def _measured() -> dict[str, Any]:
+    return json.loads((BOOK / "tables.json").read_text(encoding="utf-8"))
+
+
+def model_card() -> str:
+    """The model card of the shipped base, its title left out."""
+    if not CARD.is_file():
+        return "```{note}\nThe base is not in this copy of the repository. `make models` builds it, and its model card then stands here.\n```"
+    text = CARD.read_text(encoding="utf-8")
+    text = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)  # what a model hub reads, not a reader
+    return re.sub(r"\A\s*# .*\n", "", text).strip()
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f":::{{div}} wide\n\n{table}\n\n:::"
+
+
+PARTS = {
+    function.__name__.replace("_", "-"): function
+    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, model_card)
+}
+
+
+def fill(source: str) -> str:
+    """Replace every ``% rendered: NAME`` line of a page; ExtensionError if there is no part of that name."""
+
+    def part(found: re.Match) -> str:
+        if found[1] not in PARTS:
+            raise ExtensionError(f"no part {found[1]!r} to render; there are {', '.join(PARTS)}")
+        return PARTS[found[1]]()
+
+    return LINE.sub(part, source)
+
+
+def _on_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    if docname.startswith("book/"):
+        source[0] = fill(source[0])
+
+
+def _on_config(app: Sphinx, config: Any) -> None:
+    from finetunelab.evidence import render
+
+    config.myst_substitutions = dict(config.myst_substitutions) | render(BOOK / "evidence")[1]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Fill pages as they are read, and give them the numbers of measured claims."""
+    app.connect("config-inited", _on_config, priority=100)
+    app.connect("source-read", _on_source)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

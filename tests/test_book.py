@@ -1,0 +1,219 @@
+"""The built book: warnings are errors, nothing is asked of anybody, every link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOK = ROOT / "book"
+LOADS = {"script": ("src",), "img": ("src", "srcset"), "iframe": ("src",), "source": ("src", "srcset"), "video": ("src",), "audio": ("src",),
+         "embed": ("src",), "object": ("data",)}
+OUTSIDE = re.compile(r"^\s*(?:[a-z]+:)?//", re.IGNORECASE)
+
+
+class Page(HTMLParser):
+    """What the tests ask of a page: what it loads, where it links, its anchors, its images, its inline scripts and styles."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.images: list[dict] = []
+        self.inline = ""
+        self._inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.loads += [attrs[name] for name in LOADS.get(tag, ()) if attrs.get(name)]
+        if tag == "link" and attrs.get("href"):
+            # Only these make a browser fetch something; the others (next, prev, canonical) are links.
+            fetched = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload"} & set(attrs["rel"].split())
+            (self.loads if fetched else self.links).append(attrs["href"])
+        if tag == "a" and attrs.get("href"):
+            self.links.append(attrs["href"])
+        if tag == "img":
+            self.images.append(attrs)
+        self.anchors |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
+        self._inside = tag if tag in ("script", "style") else ""
+        if "style" in attrs:
+            self.inline += attrs["style"] or ""
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside:
+            self.inline += data
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The book, built once as ``make book`` builds it, into a folder of its own."""
+    out = tmp_path_factory.mktemp("book")
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", "--all", "-W", "--keep-going", "-n", "--path-output", str(out), str(ROOT)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, "\n".join(line for line in (done.stdout + done.stderr).splitlines() if re.search("WARNING|ERROR|rror:", line))
+    return out / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def pages(site) -> dict[Path, Page]:
+    return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html")) if "_static" not in path.parts}
+
+
+def test_every_page_of_the_contents_is_built(site):
+    listed = re.findall(r"(?:file|root): (\S+)", (ROOT / "_toc.yml").read_text())
+    assert listed
+    assert all((site / f"{name}.html").is_file() for name in listed)
+
+
+def test_pages_load_nothing_from_elsewhere(pages):
+    outside = {(path.name, address) for path, page in pages.items() for address in page.loads if OUTSIDE.match(address)}
+    assert not outside
+
+
+def test_what_pages_load_is_there(site, pages):
+    missing = set()
+    for path, page in pages.items():
+        for address in page.loads:
+            if not address.startswith("data:") and not (path.parent / unquote(urlsplit(address).path)).is_file():
+                missing.add((path.name, address))
+    assert not missing
+
+
+def test_inline_scripts_and_styles_name_no_address(pages):
+    found = {(path.name, address) for path, page in pages.items() for address in re.findall(r"https?://[^\s\"')]+", page.inline)}
+    assert not {(name, address) for name, address in found if "www.w3.org" not in address}
+
+
+def test_stylesheets_load_nothing_from_elsewhere(site):
+    pattern = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^)"']*""")
+    assert not {(path.name, hit) for path in site.rglob("*.css") for hit in pattern.findall(path.read_text(encoding="utf-8"))}
+
+
+def test_no_script_for_math_or_diagrams(site):
+    names = " ".join(path.name.lower() for path in site.rglob("*.js"))
+    text = " ".join(path.read_text(encoding="utf-8") for path in site.rglob("*.html"))
+    for script in ("mathjax", "katex", "mermaid", "require.min.js"):
+        assert script not in names and f"{script}." not in text.lower()
+
+
+def test_math_is_mathml(pages):
+    page = next(path for path in pages if path.name == "evidence.html").read_text(encoding="utf-8")
+    assert 'display="block"' in page and 'display="inline"' in page
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert 'class="math' not in text.replace('class="math-display"', "")
+        assert not re.search(r"\\\(|\\\[\s*\\", re.sub(r"<pre.*?</pre>|<script.*?</script>", "", text, flags=re.DOTALL)), path.name
+
+
+def test_links_within_the_book_lead_somewhere(pages):
+    dead = set()
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or OUTSIDE.match(link):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            if target not in pages:
+                if not target.is_file():
+                    dead.add((path.name, link))
+            elif parts.fragment and unquote(parts.fragment) not in pages[target].anchors:
+                dead.add((path.name, link))
+    assert not dead
+
+
+def test_images_are_described(pages):
+    bare = {(path.name, image.get("src", "")[:60]) for path, page in pages.items() for image in page.images if not (image.get("alt") or "").strip()}
+    assert not bare
+    named = {(path.name, image["alt"]) for path, page in pages.items() for image in page.images if image["alt"].startswith(("../", "_images"))}
+    assert not named, "the alt text is only the file's name"
+
+
+def test_samples_of_every_world_stand_in_the_page(site):
+    from finetunelab.worlds import generators
+
+    text = (site / "book" / "offline-world.html").read_text(encoding="utf-8")
+    boxes = dict(re.findall(r'<details class="world">\s*<summary><b>(\w+)</b>.*?<ol>(.*?)</ol>', text, re.DOTALL))
+    assert set(boxes) == set(generators())
+    assert all(box.count("<li>") == 10 for box in boxes.values())
+
+
+def test_profiles_stand_in_the_set_up_page(site):
+    from finetunelab.profiles import PROFILES
+
+    text = (site / "book" / "setup.html").read_text(encoding="utf-8")
+    assert all(model in text for profile in PROFILES.values() for model in profile.models.values())
+
+
+def test_the_evidence_page_says_what_is_measured(site):
+    from finetunelab.experiments import experiments
+
+    text = (site / "book" / "evidence.html").read_text(encoding="utf-8")
+    claims = [claim.id for experiment in experiments().values() for claim in experiment.claims]
+    assert all(claim in text for claim in claims) if claims else "No claim has been measured yet" in text
+
+
+def test_tables_were_measured_on_the_worlds_as_they_are():
+    from finetunelab.worlds import frozen_hash, generators
+
+    tables = json.loads((BOOK / "tables.json").read_text())
+    assert tables["world_hash"] == frozen_hash(), "measure them again: make tables"
+    assert {row["name"] for row in tables["surface"] if not row["real"]} == set(generators())
+    assert all(row["accuracy"] < 0.99 and row["accuracy"] > row["majority"] + 0.1 for row in tables["baselines"] if not row["real"])
+
+
+def test_one_baseline_comes_out_as_recorded(book_module):
+    tables = json.loads((BOOK / "tables.json").read_text())
+    recorded = next(row for row in tables["baselines"] if row["name"] == "spam in posts")
+    assert abs(book_module("build_tables").world_baseline("spam in posts")["accuracy"] - recorded["accuracy"]) <= 0.005
+
+
+@pytest.fixture
+def book_module(monkeypatch):
+    """Import a module of the book's own: the page builder, or a Sphinx extension."""
+    import importlib
+
+    monkeypatch.syspath_prepend(str(BOOK))
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    return importlib.import_module
+
+
+def test_an_unknown_part_of_a_page_stops_the_build(book_module):
+    rendered = book_module("rendered")
+    assert "nano" in rendered.fill("% rendered: profiles\n")
+    with pytest.raises(Exception, match="no part 'profilez'"):
+        rendered.fill("% rendered: profilez\n")
+
+
+def test_cells_with_a_bar_do_not_break_a_table(book_module):
+    table = book_module("rendered")._table(["a"], [["x|y"]])
+    assert r"x\|y" in table
+
+
+def test_the_glossary_is_long_enough_and_in_order():
+    text = (BOOK / "glossary.md").read_text()
+    terms = re.findall(r"^(\S.*)\n  \S", text, re.MULTILINE)
+    assert len(terms) >= 60
+    assert [term.lower() for term in terms] == sorted(term.lower() for term in terms)
+
+
+def test_no_result_is_typed_by_hand():
+    """A share or a percentage in prose comes from a results file; only the level of an interval is ours to write."""
+    typed = {}
+    for path in BOOK.glob("*.md"):
+        text = re.sub(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        found = [hit for hit in re.findall(r"(?<![\d.\w])(?:0?\.\d+|\d+(?:\.\d+)?\s?%)", text) if hit.replace(" ", "") != "95%"]
+        if found and path.name != "glossary.md":
+            typed[path.name] = found
+    assert not typed
