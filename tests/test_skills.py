@@ -145,6 +145,6 @@ def test_the_report_has_every_skill_and_every_domain(model, tokenizer, monkeypat
     rest = {name: value for name, value in report["skills"].items() if name not in fewshot}
     assert rest == {"recipe_valid": 0.5, "fact_cloze": 0.25, "notes_4": 0.04, "notes_8": 0.08, "notes_16": 0.16}
     assert asked == [("recipe", 1001, 8), (4, 1001, 8), (8, 1001, 8), (16, 1001, 8)]
-    assert set(report["perplexity"]) == {*skills.IN_DOMAIN, "posts"} and all(value > 1 for value in report["perplexity"].values())
+    assert set(report["perplexity"]) == {"in_domain", *skills.IN_DOMAIN, "posts"} and all(value > 1 for value in report["perplexity"].values())
     assert report["step_seconds"] == 0.25
     assert len(said) == 8 + 6 + 1

@@ -75,15 +75,15 @@ STAGES = (
     Stage(
         "4-patterns",
         {"repeats": 0.03, "recall": 0.12, "notes": 0.2, "patterns": 0.5, "vignettes": 0.15},
-        2500, 192, 16, 1.5e-3, stop_below=0.5, answer_weight=5.0,
+        1500, 192, 16, 1.5e-3, answer_weight=5.0,
     ),
     Stage(
         "5-world",
         {
-            "patterns": 0.22, "notes": 0.16, "recall": 0.03, "vignettes": 0.12, "french_recipes": 0.14, "encyclopedia": 0.17,
+            "patterns": 0.12, "notes": 0.18, "recall": 0.03, "vignettes": 0.09, "french_recipes": 0.2, "encyclopedia": 0.22,
             "mail": 0.08, "reviews": 0.08,
         },
-        7000, 256, 16, 1.5e-3, schedule="cosine", answer_weight=4.0, around_weight=0.3,
+        1800, 192, 16, 2e-3, schedule="cosine", answer_weight=4.0, around_weight=0.3,
     ),
 )
 SIZES = {

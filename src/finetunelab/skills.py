@@ -180,11 +180,13 @@ def report(data_seed: int = 1000, name: str = "nano", scale: float = 1.0, say: C
         began = time.perf_counter()
         skills[skill] = round(measure(), 4)
         say(f"{skill:18} {skills[skill]:.3f}   ({time.perf_counter() - began:.1f} s)")
-    held_out = [g.name for g in worlds.generators().values() if not g.pretrained]
+    held_out = sorted(g.name for g in worlds.generators().values() if not g.pretrained)
+    texts = {d: [row["text"] for row in worlds.generator(d).rows(some(64), "test", data_seed)] for d in (*IN_DOMAIN, *held_out)}
+    # The domains that it was trained on, taken together: what each held-out domain is compared with.
+    texts = {"in_domain": [text for domain in IN_DOMAIN for text in texts[domain]]} | texts
     perplexities = {}
-    for domain in (*IN_DOMAIN, *sorted(held_out)):
-        texts = [row["text"] for row in worlds.generator(domain).rows(some(64), "test", data_seed)]
-        perplexities[domain] = round(perplexity(model, tokenizer, texts), 3)
+    for domain, documents in texts.items():
+        perplexities[domain] = round(perplexity(model, tokenizer, documents), 3)
         say(f"perplexity on {domain:16} {perplexities[domain]:.2f}")
     seconds = round(step_seconds(model), 4)
     say(f"one training step of 16 x 128 tokens takes {seconds:.3f} s; {count_parameters(model):,} parameters")

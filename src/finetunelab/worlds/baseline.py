@@ -13,16 +13,17 @@ Labelled = tuple[Sequence[str], Sequence]
 def tfidf_accuracy(train: Labelled, test: Labelled) -> tuple[float, float]:
     """Return the test accuracies of the training data's majority class and of TF-IDF (words and pairs) with logistic regression.
 
-    ``train`` and ``test`` are (texts, labels).
+    ``train`` and ``test`` are (texts, labels); labels are classes, whatever their type.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
     pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1_000))
-    pipeline.fit(*train)
-    majority = Counter(train[1]).most_common(1)[0][0]
-    return sum(label == majority for label in test[1]) / len(test[1]), float(pipeline.score(*test))
+    known, truth = [str(label) for label in train[1]], [str(label) for label in test[1]]
+    pipeline.fit(train[0], known)
+    majority = Counter(known).most_common(1)[0][0]
+    return truth.count(majority) / len(truth), float(pipeline.score(test[0], truth))
 
 
 def world_task(name: str, label: str, train: int = 2_000, test: int = 1_000, data_seed: int = 0, **knobs) -> tuple[Labelled, Labelled]:
