@@ -147,4 +147,4 @@ def test_the_report_has_every_skill_and_every_domain(model, tokenizer, monkeypat
     assert asked == [("recipe", 1001, 8), (4, 1001, 8), (8, 1001, 8), (16, 1001, 8)]
     assert set(report["perplexity"]) == {"in_domain", *skills.IN_DOMAIN, "posts"} and all(value > 1 for value in report["perplexity"].values())
     assert report["step_seconds"] == 0.25
-    assert len(said) == 8 + 6 + 1
+    assert len(said) == 8 + 7 + 1
