@@ -10,10 +10,6 @@ import pytest
 REAL_DATA = Path(os.environ.get("FINETUNELAB_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "real: needs the real corpora in ../shared/data, or where FINETUNELAB_DATA says")
-
-
 @pytest.fixture(autouse=True)
 def nano_profile(monkeypatch):
     """Run every test in the default profile, whatever the shell that runs it has set."""
