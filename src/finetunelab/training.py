@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -274,7 +274,9 @@ def train(
     save = output is not None and config.save_every is not None
     with contextlib.ExitStack() as stack:
         stack.enter_context(quiet())
-        directory = str(output) if output is not None else stack.enter_context(_scratch())
+        directory = str(output) if output is not None else None
+        if directory is None:  # the trainer insists on one
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="finetunelab-", ignore_cleanup_errors=True))
         arguments = TrainingArguments(
             output_dir=directory,
             max_steps=config.steps if config.steps is not None else -1,
@@ -336,15 +338,3 @@ def _finished(checkpoint: str, config: TrainConfig) -> bool:
     losses = [entry["loss"] for entry in state.log_history if entry.get("step") == state.global_step and "loss" in entry]
     stopped = config.stop_below is not None and any(loss < config.stop_below for loss in losses)
     return stopped or state.global_step >= (state.max_steps if config.steps is None else config.steps)
-
-
-@contextlib.contextmanager
-def _scratch():
-    """Give the trainer the directory it insists on, and remove it afterwards."""
-    import tempfile
-
-    directory = tempfile.mkdtemp(prefix="finetunelab-")
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
