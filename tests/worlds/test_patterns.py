@@ -67,7 +67,7 @@ def test_nothing_is_left_unfilled_and_texts_differ():
 
 
 def test_verbs_with_a_short_vowel_double_their_consonant():
-    verbs = {event for scene in patterns._scenes().values() for frame in scene.events for event in frame}
+    verbs = {event for scene in patterns.scenes().values() for frame in scene.events for event in frame}
     short = [e for e in verbs if re.match(r"[^aeiou\W]+[aeiou][bdgmnptz]\b", e.do)]
     assert short and not [e for e in short if e.did.split()[0] == e.do.split()[0] + "ed"]
     assert {"pruned the roses", "dug for worms", "strapped on a helmet", "carried the telescope up the hill"} <= {e.did for e in verbs}
@@ -118,7 +118,7 @@ def test_what_is_held_out():
     assert {row["concept"] for row in unseen} == set(UNSEEN_CONCEPTS)
     assert {row["domain"] for row in unseen} == {UNSEEN_DOMAIN}
     assert HELD_OUT < {row["topic"] for row in told()}  # what belongs to these topics is learned from scenes
-    held_out = {e.do for topic in HELD_OUT for frame in patterns._scenes()[topic].events for e in frame}
+    held_out = {e.do for topic in HELD_OUT for frame in patterns.scenes()[topic].events for e in frame}
     assert not [row for row in seen if any(do in row["text"] for do in held_out)]
 
 

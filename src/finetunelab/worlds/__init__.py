@@ -10,7 +10,7 @@ from importlib import resources
 from .core import Draw, Generator, fingerprint
 
 MODULES = (
-    "mail", "posts", "recipes", "encyclopedia", "notes", "patterns", "reviews", "clinic", "language", "instructions", "dialogues",
+    "mail", "posts", "recipes", "encyclopedia", "notes", "patterns", "sorting", "reviews", "clinic", "language", "instructions", "dialogues",
     "responses", "news", "handbook", "memories",
 )
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import combinations, product
 from typing import Any, NamedTuple
@@ -108,7 +109,7 @@ def _state(clause: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=1)
-def _scenes() -> dict[str, Scene]:
+def scenes() -> dict[str, Scene]:
     """Read the scenes of all topics."""
     scenes = load_grammar("scenes").sections
     irregular = {do: (did, doing) for do, did, doing in (line.split() for line in load_grammar("patterns").sections["verbs"])}
@@ -146,10 +147,10 @@ class Stock(NamedTuple):
 def _stock(concept: str, side: str) -> Stock:
     """Return the stock of a class; a trait is told of every trained topic that it fits."""
     if concept not in TRAITS:
-        return Stock(side, (_scenes()[side],))
+        return Stock(side, (scenes()[side],))
     fitting = {"indoors": ("in", "any"), "outdoors": ("out", "any"), "rain": ("out", "any"), "sun": ("out", "any")}
     topics = [topic for topic in TOPICS if PLACES[topic] in fitting.get(side, ("in", "out", "any"))]
-    return Stock(side, tuple(_scenes()[topic] for topic in topics), TRAITS[concept][2], _bank(side))
+    return Stock(side, tuple(scenes()[topic] for topic in topics), TRAITS[concept][2], _bank(side))
 
 
 def _narrowed(rng: random.Random, stock: Stock) -> Stock:
@@ -227,7 +228,8 @@ _TOPIC_PAIRS = tuple(name for name in CONCEPTS if name not in TRAITS)
 
 
 def make_pattern(
-    draw: Draw, k: int | None = None, concept: str | None = None, unseen: bool = False, labels: str = "arbitrary", shuffled: bool = False
+    draw: Draw, k: int | None = None, concept: str | Sequence[str] | None = None, unseen: bool = False, labels: str = "arbitrary",
+    shuffled: bool = False,
 ) -> dict[str, Any]:
     """Return one few-shot document; the knobs are described in ``GENERATORS``, the columns too."""
     rng = draw.rng
@@ -240,6 +242,8 @@ def make_pattern(
     if concept is None:
         trait = not unseen and rng.random() < 0.4
         concept = rng.choice(tuple(UNSEEN_CONCEPTS) if unseen else tuple(TRAITS) if trait else _TOPIC_PAIRS)
+    elif not isinstance(concept, str):
+        concept = rng.choice(concept)
     classes = CONCEPTS.get(concept) or UNSEEN_CONCEPTS.get(concept)
     if classes is None:
         raise ValueError(f"unknown concept {concept!r}: choose a trait ({', '.join(TRAITS)}) or a pair of topics such as {_TOPIC_PAIRS[0]}")
@@ -284,11 +288,11 @@ def _people(draw: Draw) -> tuple[Person, Person]:
 
 def make_vignette(draw: Draw, topic: str | None = None) -> dict[str, Any]:
     """Return one scene: an opening, two to four sentences of what happened, an end."""
-    scenes, frames = load_grammar("scenes"), load_grammar("patterns")
-    topic = topic or draw.pick(tuple(_scenes()))
-    if topic not in _scenes():
-        raise ValueError(f"unknown topic {topic!r}: choose one of {', '.join(_scenes())}")
-    scene, (person, friend) = _scenes()[topic], _people(draw)
+    prose, frames = load_grammar("scenes"), load_grammar("patterns")
+    topic = topic or draw.pick(tuple(scenes()))
+    if topic not in scenes():
+        raise ValueError(f"unknown topic {topic!r}: choose one of {', '.join(scenes())}")
+    scene, (person, friend) = scenes()[topic], _people(draw)
     who = {
         "name": person.first, "full": person.name, "she": person.she, "her": person.her, "hers": person.hers,
         "friend": friend.first, "he": friend.she, "him": friend.her, "street": draw.pick(draw.town.streets), "town": draw.town.name,
@@ -297,14 +301,14 @@ def make_vignette(draw: Draw, topic: str | None = None) -> dict[str, Any]:
     # Events follow the order of the file, which is the order in which a day brings them.
     events = [draw.pick(scene.events[i]) for i in sorted(draw.some(range(len(scene.events)), 2 * len(plan)))]
     states = [draw.pick(state) for state in draw.some(scene.states, len(plan))]
-    sentences = [draw.write(scenes, f"{topic}.open", **who)]
+    sentences = [draw.write(prose, f"{topic}.open", **who)]
     for i, frame in enumerate(plan):
         first, second, (now, then) = events[2 * i], events[2 * i + 1], states[i]
         if "{do" in frame and first.mishap:
             frame = "{she|cap} {did}, and {was}."
         slots = {"do": first.do, "did": first.did, "doing": first.doing, "then_did": second.did, "now": now, "was": then}
         sentences.append(frames.fill(frame, draw.rng, who | slots, draw.split))
-    sentences.append(draw.write(scenes, f"{topic}.end", **who))
+    sentences.append(draw.write(prose, f"{topic}.end", **who))
     return {"text": " ".join(sentences), "topic": topic}
 
 
@@ -334,7 +338,7 @@ GENERATORS = [
         pretrained=True,
         knobs={
             "k": f"number of demonstrations, 0 to {MOST_DEMONSTRATIONS}; None draws 2 to 12, mostly 4 to 8",
-            "concept": "a name in CONCEPTS or UNSEEN_CONCEPTS, or None for any that unseen allows",
+            "concept": "a name in CONCEPTS or UNSEEN_CONCEPTS, several names to draw from, or None for any that unseen allows",
             "unseen": "True: a concept of UNSEEN_CONCEPTS (unless one is named) in the domain UNSEEN_DOMAIN",
             "labels": "arbitrary: two of LABEL_WORDS; meaningful: the names of the classes",
             "shuffled": "True: the demonstrations' labels are drawn at random, as a control",
