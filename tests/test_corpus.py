@@ -12,9 +12,9 @@ import torch
 
 from finetunelab import corpus, worlds
 from finetunelab.corpus import SPECIAL, PackedRows, Pool, build_pools, data_hash, encode, stack, train_tokenizer, weighted_next_token_loss
-from finetunelab.worlds import notes, patterns
+from finetunelab.worlds import notes, patterns, sorting
 
-GENERATORS = {generator.name: generator for module in (notes, patterns) for generator in module.GENERATORS}
+GENERATORS = {generator.name: generator for module in (notes, patterns, sorting) for generator in module.GENERATORS}
 
 
 @pytest.fixture(autouse=True)
@@ -101,11 +101,12 @@ def test_a_prompt_for_the_assistant_ends_where_it_begins_to_speak(tokenizer):
     assert prompt == "<bos><|user|>hello<|end|><|assistant|>"
 
 
-@pytest.mark.parametrize("name", ["notes", "patterns", "recall"])
-def test_exactly_the_answers_are_flagged(tokenizer, name):
+@pytest.mark.parametrize("name", ["notes", "patterns", "recall", "sorting"])
+def test_exactly_the_answers_that_stand_earlier_are_flagged(tokenizer, name):
     rows = GENERATORS[name].rows(60, "validation", 3)
     pool = encode(rows, tokenizer)
     assert len(pool) == len(rows)
+    new = 0
     for index, row in enumerate(rows):
         ids, flags = pool.document(index)
         assert tokenizer.decode(ids[1:-1]) == row["text"] and (ids[0], ids[-1]) == (1, 2)
@@ -117,10 +118,14 @@ def test_exactly_the_answers_are_flagged(tokenizer, name):
             if flag:
                 flagged |= set(range(position, position + len(piece)))
             position += len(piece)
-        wanted = {i for start, end in row["spans"] for i in range(start, end)}
+        known = [(start, end) for start, end in row["spans"] if row["text"][start:end] in row["text"][:start]]
+        new += len(row["spans"]) - len(known)
+        wanted = {i for start, end in known for i in range(start, end)}
         assert wanted <= flagged
         assert {row["text"][i] for i in flagged - wanted} <= {" "} and len(flagged - wanted) <= len(row["spans"])
         assert not flags[0] and not flags[-1]
+    # The words of patterns and sorting are new once each; what notes and recall ask for has always been told.
+    assert (new > 60) == (name in ("patterns", "sorting"))
 
 
 def test_rows_without_answers_have_no_flags(tokenizer):
@@ -182,22 +187,23 @@ def test_the_mixture_decides_how_often_a_pool_is_drawn():
 
 
 def test_repeats_weigh_nothing_until_they_can_be_known():
-    rows = PackedRows({}, {"repeats": 1.0}, rows=60, length=100, vocab=27, seed=0, period=(3, 9))
-    sizes = set()
+    """Follow each row as a reader would: a token counts just where the token before it has been seen with it."""
+    rows = PackedRows({}, {"repeats": 1.0}, rows=60, length=100, vocab=5_000, seed=0)
+    counted, distances = 0, set()
     for i in range(60):
         ids, weights = rows[i]["input_ids"].tolist(), rows[i]["weights"].tolist()
-        begins = [at for at, token in enumerate(ids) if token == 1]
-        assert begins[0] == 0
-        for begin, end in zip(begins, [*begins[1:], len(ids)]):
-            part, weight = ids[begin + 1 : end], weights[begin + 1 : end]
-            if len(part) < 20:
-                continue  # cut by the end of the row
-            size = weight.index(1.0)
-            sizes.add(size)
-            assert weights[begin] == 0.0 and weight == [0.0] * size + [1.0] * (len(part) - size)
-            assert part == (part[:size] * len(part))[: len(part)] and len(part) >= 2 * size
-            assert all(len(SPECIAL) <= token < len(SPECIAL) + 20 for token in part)
-    assert sizes == set(range(3, 10))
+        followers, last = {}, {}
+        for at, (token, weight) in enumerate(zip(ids, weights, strict=True)):
+            before = ids[at - 1]
+            assert (token == 1) == (at == 0) and (at == 0 or token >= len(SPECIAL))
+            if weight:
+                assert weight == 1.0 and token in followers[before]
+                counted += 1
+                distances.add(at - last[token])
+            followers.setdefault(before, set()).add(token)
+            last[token] = at
+    assert counted > 0.3 * 60 * 100
+    assert len(distances) > 20  # never from one fixed distance
 
 
 class Table(torch.nn.Module):
@@ -279,3 +285,12 @@ def test_a_write_that_is_killed_leaves_no_half_file(tokenizer, tmp_path, monkeyp
     assert not list(tmp_path.glob("notes-5-0.npz"))
     assert len(build_pools({"notes": 5}, tokenizer, tmp_path)["notes"]) == 5
     assert len(build_pools({"notes": 5}, tokenizer, tmp_path)["notes"]) == 5
+
+
+def test_a_pool_can_be_drawn_with_knobs(tokenizer):
+    drawn_with = {"one": ("patterns", {"concept": ["weather", "gardening/fishing"], "k": 2})}
+    pools = build_pools({"one": 6, "notes": 3}, tokenizer, drawn_with=drawn_with)
+    rows = GENERATORS["patterns"].rows(6, concept=["weather", "gardening/fishing"], k=2)
+    assert {row["concept"] for row in rows} == {"weather", "gardening/fishing"}
+    assert [tokenizer.decode(pools["one"].document(i)[0][1:-1]) for i in range(6)] == [row["text"] for row in rows]
+    assert len(pools["notes"]) == 3

@@ -70,12 +70,18 @@ class Pool:
 
 
 def encode(rows: list[dict], tokenizer: PreTrainedTokenizerFast) -> Pool:
-    """Tokenize rows (``text``, and ``spans`` of characters where answers stand) as begin token, text, end token."""
+    """Tokenize rows (``text``, and ``spans`` of characters where answers stand) as begin token, text, end token.
+
+    Only answers that stand earlier in their text are flagged: a label word that is new to a document cannot be known, and would add
+    nothing but noise to the loss.
+    """
     encoded = tokenizer([row["text"] for row in rows], return_offsets_mapping=True)
     tokens, answers, starts = [], [], [0]
     for row, ids, offsets in zip(rows, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         flags = np.zeros(len(ids) + 1, dtype=bool)
         for start, end in row.get("spans", ()):
+            if row["text"].find(row["text"][start:end]) == start:
+                continue
             flags[: len(ids)] |= [a < end and b > start for a, b in offsets]
         tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=np.uint16))
         answers.append(flags)
@@ -84,21 +90,26 @@ def encode(rows: list[dict], tokenizer: PreTrainedTokenizerFast) -> Pool:
 
 
 def build_pools(
-    sizes: dict[str, int], tokenizer: PreTrainedTokenizerFast, cache: Path | None = None, data_seed: int = 0
+    sizes: dict[str, int], tokenizer: PreTrainedTokenizerFast, cache: Path | None = None, data_seed: int = 0,
+    drawn_with: dict[str, tuple[str, dict]] | None = None,
 ) -> dict[str, Pool]:
-    """Draw and tokenize ``sizes[world]`` training documents of each world; keep them in ``cache`` so that a resumed run need not."""
+    """Draw and tokenize ``sizes[pool]`` training documents for each pool; keep them in ``cache`` so that a resumed run need not.
+
+    A pool is named after its world, unless ``drawn_with`` gives its world and the knobs that it is drawn with.
+    """
     pools = {}
-    for world, size in sizes.items():
-        file = cache / f"{world}-{size}-{data_seed}.npz" if cache else None
+    for name, size in sizes.items():
+        file = cache / f"{name}-{size}-{data_seed}.npz" if cache else None
         if file is not None and file.exists():
             with np.load(file) as saved:
-                pools[world] = Pool(saved["tokens"], saved["answers"], saved["starts"])
+                pools[name] = Pool(saved["tokens"], saved["answers"], saved["starts"])
             continue
-        pools[world] = encode(worlds.generator(world).rows(size, "train", data_seed), tokenizer)
+        world, knobs = (drawn_with or {}).get(name, (name, {}))
+        pools[name] = encode(worlds.generator(world).rows(size, "train", data_seed, **knobs), tokenizer)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             temporary = file.with_suffix(".partial.npz")
-            np.savez(temporary, tokens=pools[world].tokens, answers=pools[world].answers, starts=pools[world].starts)
+            np.savez(temporary, tokens=pools[name].tokens, answers=pools[name].answers, starts=pools[name].starts)
             temporary.replace(file)
     return pools
 
@@ -116,19 +127,18 @@ class PackedRows(torch.utils.data.Dataset):
     """Rows of ``length`` tokens packed from pools according to a mixture; row ``i`` is the same whenever it is asked for.
 
     Args:
-        mixture: share of documents drawn from each pool; the name "repeats" stands for random token strings said again.
+        mixture: share of documents drawn from each pool; the name "repeats" stands for random strings of tokens that come back.
         answer_weight, around_weight: loss weight of answer tokens, and of the other tokens of documents that have answers;
             the tokens of plain prose weigh one.
-        period: the least and greatest length of a repeated string.
     """
 
     def __init__(
         self, pools: dict[str, Pool], mixture: dict[str, float], *, rows: int, length: int, vocab: int, seed: int,
-        answer_weight: float = 1.0, around_weight: float = 0.05, period: tuple[int, int] = (2, 20),
+        answer_weight: float = 1.0, around_weight: float = 0.05,
     ):
         self.pools, self.rows, self.length, self.seed, self.vocab = pools, rows, length, seed, vocab
         self.names, self.shares = list(mixture), list(mixture.values())
-        self.answer_weight, self.around_weight, self.period = answer_weight, around_weight, period
+        self.answer_weight, self.around_weight = answer_weight, around_weight
 
     def __len__(self) -> int:
         return self.rows
@@ -154,13 +164,19 @@ class PackedRows(torch.utils.data.Dataset):
         return ids, np.where(answers, self.answer_weight, self.around_weight)
 
     def _repeats(self, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-        """A random string said over and over: only what has been said before can be predicted."""
-        size, first = rng.randint(*self.period), len(SPECIAL)
-        string = [rng.randrange(first, self.vocab) for _ in range(size)]
-        times = max(2, self.length // size)
-        weights = np.ones(1 + size * times)
-        weights[: size + 1] = 0.0
-        return np.array([SPECIAL.index("<bos>"), *(string * times)]), weights
+        """Short random strings that come back in random order: from its second time on, all of a string but its first token can be known.
+
+        The order matters. One string said over and over can also be copied from a fixed distance, and nothing is learned about content.
+        """
+        least, most = rng.choice(((2, 2), (2, 3), (2, 5), (3, 6)))
+        strings = [rng.sample(range(len(SPECIAL), self.vocab), rng.randint(least, most)) for _ in range(rng.randint(2, 8))]
+        tokens, weights, said = [SPECIAL.index("<bos>")], [0.0], set()
+        while len(tokens) < self.length:
+            i = rng.randrange(len(strings))
+            tokens += strings[i]
+            weights += [0.0] + [float(i in said)] * (len(strings[i]) - 1)
+            said.add(i)
+        return np.array(tokens), np.array(weights)
 
 
 def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
