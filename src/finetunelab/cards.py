@@ -47,7 +47,7 @@ def model_card(directory: Path) -> str:
         "",
         f"Rebuild it with `finetunelab base build --size {'base' if base else 'small'} --out runs/models`. "
         f"Seed {recipe['seed']}; data hash `{recipe['data_hash']}`; world hash `{recipe['world_hash']}`. "
-        f"{tokens / 1e6:.1f} million tokens and {flops / 1e15:.2f} PFLOP in all, {minutes:.0f} minutes on two cores shared with other work.",
+        f"{tokens / 1e6:.1f} million tokens and {flops / 1e15:.2f} PFLOP in all, {minutes:.0f} minutes of training, on one or two cores shared with other work.",
         "",
         "| stage | steps | rows x tokens | learning rate | mixture (share of documents) |",
         "|---|---|---|---|---|",
@@ -57,6 +57,10 @@ def model_card(directory: Path) -> str:
         lines.append(
             f"| {stage['name']} | {stage['cost']['steps']:,} | {stage['batch']} x {stage['length']} | {stage['learning_rate']:g} | {mixture} |"
         )
+    lines.append("")
+    for pool, (world, knobs) in recipe["drawn_with"].items():
+        told = "; ".join(f"{name}: {', '.join(value) if isinstance(value, list) else value}" for name, value in knobs.items())
+        lines.append(f"- `{pool}` is `{world}` with {told}")
     lines += [
         "",
         "## Measured",

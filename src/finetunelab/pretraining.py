@@ -1,9 +1,10 @@
 """Self-supervised learning on raw text, and the recipes of the shipped bases.
 
-The recipe is a curriculum, because few-shot learning does not come out of a plain mixture at this size: (1) random strings said
-again, which form the heads that copy (induction heads, Olsson et al. 2022); (2) key-value recall and questions about notes; (3)
-patterns with label words drawn anew for each document, the loss on the labels; (4) the whole world, in which each of
-these is kept. A stage ends when its loss says that the step is learned, or at its last step.
+The recipe is a curriculum, because few-shot learning does not come out of a plain mixture at this size. What a stage has taught stays in the
+mixture of the next ones: (1) random strings that come back, which form the heads that copy (induction heads, Olsson et al. 2022); (2) recall
+of what stands under a key; (3) the town, read for the first time; (4) to (7) patterns with label words drawn anew for each document, the
+loss on the labels: one concept, ten, all of them; (8) the town again, with all of the others. A stage ends when its loss says that the step
+is learned, or at its last step.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -23,6 +25,7 @@ from .errors import UserError
 from .files import write_text
 from .models import CHECKPOINTS, CHECKSUMS, checksums, count_parameters, save_model
 from .training import TrainConfig, train
+from .worlds.patterns import TOPICS
 
 CONTEXT = 1024
 VOCABULARY = 2048
@@ -39,8 +42,11 @@ class Shape:
     feed_forward: int
 
 
-SHAPES = {"base": Shape(160, 4, 5, 432), "small": Shape(64, 3, 2, 160)}
+SHAPES = {"base": Shape(128, 6, 4, 352), "small": Shape(64, 3, 2, 160)}
 NAMES = {"base": "nano", "small": "nano-small"}
+EMBEDDING_STD = 0.3
+# How far back the heads of the first layer look before training; None spreads over the last dozen tokens. A model of two heads has the last two.
+DISTANCES = (3, 2, 1, None)
 
 
 @dataclass(frozen=True)
@@ -57,58 +63,118 @@ class Stage:
     schedule: str = "constant_with_warmup"
     answer_weight: float = 1.0
     around_weight: float = 0.05
-    period: tuple[int, int] = (2, 20)
 
 
 STAGES = (
-    # Short strings first: with few tokens to look back at, a weak attention to the right one already lowers the loss. Strings of
-    # 3 to 20 tokens from the start sat on the loss of "some token seen before" for 1,500 steps. All token ids from the start: ids that
-    # never occur are all pushed the same way, and can hardly be told apart later.
-    Stage("1a-repeats-short", {"repeats": 1.0}, 1500, 48, 32, 2e-3, stop_below=0.35, period=(2, 6)),
-    Stage("1b-repeats", {"repeats": 1.0}, 1500, 96, 16, 2e-3, stop_below=1.1),
+    Stage("1-repeats", {"repeats": 1.0}, 300, 64, 32, 3e-3, stop_below=0.12),
     Stage(
-        "2-words",
-        {"repeats": 0.1, "recall": 0.35, "notes": 0.2, "vignettes": 0.15, "french_recipes": 0.05, "encyclopedia": 0.15},
-        700, 128, 24, 2e-3, answer_weight=4.0, around_weight=0.1,
-    ),
-    Stage("3-recall", {"repeats": 0.1, "recall": 0.65, "notes": 0.25}, 1200, 96, 32, 1.5e-3, stop_below=1.0, answer_weight=5.0),
-    Stage(
-        "4-patterns",
-        {"repeats": 0.03, "recall": 0.12, "notes": 0.2, "patterns": 0.5, "vignettes": 0.15},
-        1500, 192, 16, 1.5e-3, answer_weight=5.0,
+        "2-recall", {"repeats": 0.1, "recall": 0.3, "sorting": 0.3, "notes": 0.2, "vignettes": 0.1}, 400, 96, 32, 2e-3, answer_weight=5.0,
     ),
     Stage(
-        "5-world",
+        "3-world",
         {
-            "patterns": 0.12, "notes": 0.18, "recall": 0.03, "vignettes": 0.09, "french_recipes": 0.2, "encyclopedia": 0.22,
-            "mail": 0.08, "reviews": 0.08,
+            "recall": 0.06, "sorting": 0.08, "patterns": 0.1, "notes": 0.22, "vignettes": 0.12, "french_recipes": 0.16, "encyclopedia": 0.16,
+            "mail": 0.05, "reviews": 0.05,
         },
-        1800, 192, 16, 2e-3, schedule="cosine", answer_weight=4.0, around_weight=0.3,
+        1000, 192, 16, 2e-3, answer_weight=4.0, around_weight=0.3,
+    ),
+    # Class words that mean something new in each document: found within 300 steps for one pair of topics, and not in 1,500 for all of them
+    # at once. What is found for one pair carries over to the others.
+    Stage(
+        "4-one-concept",
+        {"repeats": 0.02, "recall": 0.08, "notes": 0.12, "vignettes": 0.05, "one_concept": 0.73},
+        300, 192, 16, 2e-3, answer_weight=5.0,
+    ),
+    Stage(
+        "5-few-concepts",
+        {"repeats": 0.02, "recall": 0.08, "notes": 0.12, "vignettes": 0.05, "few_concepts": 0.73},
+        350, 192, 16, 2e-3, answer_weight=5.0,
+    ),
+    Stage(
+        "6-patterns",
+        {"recall": 0.05, "sorting": 0.07, "notes": 0.12, "vignettes": 0.08, "few_concepts": 0.1, "patterns": 0.58},
+        800, 192, 16, 2e-3, answer_weight=5.0,
+    ),
+    Stage(
+        "7-more-patterns",
+        {"recall": 0.03, "sorting": 0.05, "notes": 0.1, "vignettes": 0.04, "patterns": 0.78},
+        1200, 192, 16, 2e-3, answer_weight=5.0,
+    ),
+    Stage(
+        "8-world",
+        {
+            "patterns": 0.25, "sorting": 0.03, "recall": 0.02, "notes": 0.19, "vignettes": 0.04, "french_recipes": 0.17, "encyclopedia": 0.16,
+            "mail": 0.07, "reviews": 0.07,
+        },
+        1500, 192, 16, 2e-3, schedule="cosine", answer_weight=4.0, around_weight=0.3,
     ),
 )
 SIZES = {
-    "patterns": 60_000, "notes": 40_000, "recall": 20_000, "vignettes": 25_000, "french_recipes": 20_000, "encyclopedia": 25_000,
-    "mail": 15_000, "reviews": 15_000,
+    "patterns": 60_000, "notes": 40_000, "recall": 20_000, "sorting": 20_000, "vignettes": 25_000, "french_recipes": 20_000,
+    "encyclopedia": 25_000, "mail": 30_000, "reviews": 30_000, "one_concept": 12_000, "few_concepts": 12_000,
 }
+FEW_CONCEPTS = [f"{one}/{other}" for one, other in combinations(TOPICS[:5], 2)]
+DRAWN_WITH = {"one_concept": ("patterns", {"concept": FEW_CONCEPTS[0]}), "few_concepts": ("patterns", {"concept": FEW_CONCEPTS})}
+# Names and things that are read out of a text must be whole tokens, or copying one takes several steps: hence so many notes.
 TOKENIZER_SIZES = {
-    "patterns": 3_000, "notes": 3_000, "vignettes": 4_000, "french_recipes": 3_000, "encyclopedia": 3_000, "mail": 3_000, "reviews": 3_000,
+    "patterns": 4_000, "notes": 6_000, "recall": 6_000, "vignettes": 4_000, "french_recipes": 3_000, "encyclopedia": 3_000, "mail": 3_000,
+    "reviews": 3_000,
 }
 
 
 def new_model(shape: Shape) -> torch.nn.Module:
-    """Initialize a Llama-architecture causal language model (Touvron et al. 2023) with tied embeddings."""
+    """Initialize a Llama-architecture causal language model (Touvron et al. 2023) with tied embeddings, ready to learn to copy.
+
+    To copy what followed an earlier occurrence takes two layers (Olsson et al. 2022): one that looks back, one that finds and copies.
+    Neither is of use without the other, so from random weights they are found by chance, and late. Here both are at hand: each head's
+    value and output weights start as transposes, so that their product is near the identity (mimetic initialization, Trockman
+    and Kolter 2023, arXiv:2305.09828), and the heads of the first layer look a few tokens back.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=VOCABULARY, hidden_size=shape.width, num_hidden_layers=shape.layers, num_attention_heads=shape.heads,
             num_key_value_heads=shape.heads, intermediate_size=shape.feed_forward, max_position_embeddings=CONTEXT,
-            tie_word_embeddings=True, initializer_range=0.06,
-            # Heads that look one token back need a query and key that do not depend on the token: biases give them at once.
-            attention_bias=True,
-            pad_token_id=0, bos_token_id=1, eos_token_id=2,
+            tie_word_embeddings=True, attention_bias=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
         )
     )
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "embed" in name:
+                torch.nn.init.normal_(weight, std=EMBEDDING_STD)
+            elif weight.dim() == 2:
+                # What a layer adds stays small beside the embeddings, so that later layers still see which token stands where.
+                torch.nn.init.normal_(weight, std=0.02 if "o_proj" in name or "down_proj" in name else shape.width**-0.5)
+        # Logits of about one standard deviation, although the output embeddings are the input embeddings.
+        model.model.norm.weight.fill_(1 / (EMBEDDING_STD * shape.width**0.5))
+        first, *later = model.model.layers
+        for layer in later:
+            layer.self_attn.o_proj.weight.copy_(0.5 * layer.self_attn.v_proj.weight.T)
+        for head, distance in enumerate(DISTANCES[-shape.heads :]):
+            _look_back(first.self_attn, head, distance)
+    return model
+
+
+def _look_back(attention: torch.nn.Module, head: int, distance: int | None) -> None:
+    """Point a head at the token ``distance`` before, or with None at the last dozen, through its biases alone.
+
+    The rotary embedding turns the biases of query and key into a score that depends on the distance only: a sum of cosines, one for
+    each frequency, that peaks where the query's bias is the key's, turned by that distance (Su et al. 2021, arXiv:2104.09864, eq. 16).
+    """
+    half = attention.head_dim // 2
+    angles = 10_000.0 ** (-torch.arange(half) / half)
+    if distance is None:
+        heights = torch.where((angles > 0.09) & (angles < 0.4), 2.5, 0.0)
+    else:
+        heights = torch.where(angles > 0.05, 4.0, 0.0)
+    turn = -(distance or 0) * angles
+    rows = slice(head * attention.head_dim, (head + 1) * attention.head_dim)
+    attention.q_proj.bias[rows] = torch.cat([heights * turn.cos(), heights * turn.sin()])
+    attention.k_proj.bias[rows] = torch.cat([heights, torch.zeros(half)])
+    # Content plays a small part at first, or it would drown the distance.
+    for projection in (attention.q_proj, attention.k_proj):
+        projection.weight[rows] *= 0.1 if distance is not None else 0.3
 
 
 def build(size: str, out: Path, scale: float = 1.0, say: Callable[[str], None] = print) -> Path:
@@ -125,12 +191,12 @@ def build(size: str, out: Path, scale: float = 1.0, say: Callable[[str], None] =
     _claim(out, scale)
     tokenizer = _tokenizer(out, scale, say)
     say("drawing and tokenizing the corpus")
-    pools = build_pools({world: max(50, round(n * scale)) for world, n in SIZES.items()}, tokenizer, out / "corpus", SEED)
+    pools = build_pools({world: max(50, round(n * scale)) for world, n in SIZES.items()}, tokenizer, out / "corpus", SEED, DRAWN_WITH)
     torch.manual_seed(SEED)
     model = new_model(SHAPES[size])
     recipe = {
         "size": asdict(SHAPES[size]), "parameters": count_parameters(model), "seed": SEED, "data_hash": data_hash(pools),
-        "world_hash": worlds.frozen_hash(), "stages": [],
+        "world_hash": worlds.frozen_hash(), "drawn_with": DRAWN_WITH, "stages": [],
     }
     say(f"{NAMES[size]}: {count_parameters(model):,} parameters; corpus {sum(len(p.tokens) for p in pools.values()):,} tokens")
     for stage in STAGES:
@@ -159,12 +225,14 @@ def ship(directory: Path, data_seed: int, say: Callable[[str], None] = print) ->
 
 def _claim(out: Path, scale: float) -> None:
     """Write down which corpus ``out`` is for, or refuse: a build must not go on with another world's texts."""
-    asked = {"world_hash": worlds.frozen_hash(), "corpus": SIZES, "tokenizer": TOKENIZER_SIZES, "scale": scale}
+    asked = {
+        "world_hash": worlds.frozen_hash(), "corpus": SIZES, "drawn_with": DRAWN_WITH, "tokenizer": TOKENIZER_SIZES, "scale": scale,
+    }
     file = out / "build.json"
     out.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         write_text(file, json.dumps(asked, indent=1) + "\n")
-    elif json.loads(file.read_text()) != asked:
+    elif json.loads(file.read_text()) != json.loads(json.dumps(asked)):
         raise UserError(f"{out} holds a build of another world or corpus", "choose another directory, or remove this one")
 
 
@@ -200,7 +268,7 @@ def _run_stage(model, stage: Stage, pools, directory: Path, scale: float, say: C
         return summary
     rows = PackedRows(
         pools, stage.mixture, rows=steps * stage.batch, length=stage.length, vocab=VOCABULARY, seed=SEED,
-        answer_weight=stage.answer_weight, around_weight=stage.around_weight, period=stage.period,
+        answer_weight=stage.answer_weight, around_weight=stage.around_weight,
     )
     config = TrainConfig(
         steps=steps, batch_size=stage.batch, learning_rate=stage.learning_rate, warmup=min(100, steps // 2), schedule=stage.schedule,
