@@ -29,7 +29,10 @@ def told():
 
 def sentences(row):
     """Return the document's sentences without labels and separators, and its labels."""
-    formats = r"^(Text: |Input: |- )|( ->| =>| =| /| \||:| Label:| Output:| Answer:| It is) \w+$"
+    formats = (
+        r"^(Text: |Input: |Sentence: |Line: |- )|( ->| =>| =| /| \||:| --| (Label|Output|Class|Word|Answer|Subject|Topic|Kind|Theme|Group):"
+        r"| Filed under:| It is| It goes under) \w+$"
+    )
     labels = [row["text"][start:end] for start, end in row["spans"]]
     return [re.sub(formats, "", line) for line in row["text"].split("\n")], labels
 
@@ -88,7 +91,7 @@ def test_each_label_stands_for_one_class():
     named = PATTERNS.rows(200, labels="meaningful", concept="feeling")
     pleased = [s for row in named for s, label in zip(*sentences(row)) if label == "pleased"]
     annoyed = [s for row in named for s, label in zip(*sentences(row)) if label == "annoyed"]
-    smiling, swearing = re.compile("smile|gladly|delighted|beaming"), re.compile("scowl|swore|temper|grumbling")
+    smiling, swearing = re.compile("with a smile|gladly|delighted|beaming"), re.compile("scowl|and swore|in a temper|grumbling")
     assert any(map(smiling.search, pleased)) and not any(map(smiling.search, annoyed))
     assert any(map(swearing.search, annoyed)) and not any(map(swearing.search, pleased))
 
@@ -126,6 +129,28 @@ def test_scenes_teach_the_words_of_the_patterns():
     taught = set().union(*(words(row["text"]) for row in VIGNETTES.rows(2500)))
     asked = set().union(*(words(s) for row in drawn(unseen=True) for s in sentences(row)[0]))
     assert len(asked - taught) / len(asked) < 0.1
+
+
+def test_a_scene_says_what_it_is_about_in_two_of_three():
+    for row in told():
+        assert all(row["text"][start:end] == row["topic"] for start, end in row["known"])
+        assert all(end + 2 >= len(row["text"]) for _, end in row["known"])
+    named = [row["topic"] in words(row["text"]) for row in told() if row["topic"] in ("birds", "court", "smithing")]
+    assert 0.45 < np.mean([bool(row["known"]) for row in told()]) < 0.55 and np.mean(named) > 0.6
+
+
+def test_a_legend_says_which_word_stands_for_which_class():
+    for row in PATTERNS.rows(200, legend=True):
+        first, *rest = row["text"].split("\n")
+        assert len(rest) == row["k"] + 1 and row["prompt"].startswith(first)
+        sides = CONCEPTS[row["concept"]]
+        # Read as a person would: class and word follow each other, in either order, and then the other two.
+        told = sorted([*sides, row["answer"], row["other"]], key=lambda word: re.search(rf"\b{word}\b", first).start())
+        pairs = [set(told[:2]), set(told[2:])]
+        assert all(len(pair & set(sides)) == 1 for pair in pairs), first
+        if row["concept"] == "speech":
+            for text, (start, end) in zip(rest, row["spans"], strict=True):
+                assert {"question" if "?" in text else "statement", row["text"][start:end]} in pairs, row["text"]
 
 
 def test_knobs():

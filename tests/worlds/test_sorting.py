@@ -56,4 +56,4 @@ def test_the_words_stand_for_other_topics_in_other_lists():
     for row in ROWS:
         for phrase, word in entries(row)[:3]:
             meant.setdefault(word, set()).add(topic_of(phrase))
-    assert min(len(topics) for topics in meant.values()) > 3
+    assert min(len(topics) for topics in meant.values()) >= 3

@@ -199,7 +199,10 @@ def make(draw: Draw) -> dict:
             entry.tell(other, wanted, True, True)
         else:
             entry.tell(other, wanted, False, False)
-    return {"text": " ".join(entry.sentences), "entity": entity.name, "facts": entry.facts}
+    text = " ".join(entry.sentences)
+    values = "|".join(re.escape(value) for value in sorted({fact["value"] for fact in entry.facts}, key=len, reverse=True))
+    known = [list(match.span()) for match in re.finditer(rf"\b(?:{values})\b", text)]
+    return {"text": text, "entity": entity.name, "facts": entry.facts, "known": known}
 
 
 def cloze(world_seed: int = 0) -> list[Cloze]:
@@ -236,7 +239,12 @@ GENERATORS = [
     Generator(
         "encyclopedia",
         "entries on the people, shops, buildings, sights and villages of the town; the facts are the world's",
-        {"text": "the entry", "entity": "what it is about", "facts": "list of {entity, relation, value}: the facts it states"},
+        {
+            "text": "the entry",
+            "entity": "what it is about",
+            "facts": "list of {entity, relation, value}: the facts it states",
+            "known": "[start, end) character offsets in text of the values of its facts",
+        },
         make,
         pretrained=True,
     )

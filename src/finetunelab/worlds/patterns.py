@@ -1,6 +1,6 @@
 """Small scenes of town life, and few-shot documents made of the same stuff.
 
-``vignettes`` are plain prose: one person, one topic, a beginning and an end. They teach what belongs together: that roses,
+``vignettes`` are plain prose: one person, one topic, a beginning and an end, and often its subject. They teach what belongs together: that roses,
 compost, and a spade are one kind of thing, and hooks, bait, and a pier another.
 
 ``patterns`` are documents of the form ``sentence -> label``, some demonstrations and a query. The two label words are drawn anew for
@@ -35,6 +35,12 @@ PLACES = {  # where a topic's scenes happen, so that the traits of place and wea
     "gardening": "out", "fishing": "out", "music": "any", "sailing": "out", "football": "out", "school": "in", "carpentry": "in",
     "trains": "any", "pets": "any", "market": "out", "cleaning": "in", "reading": "any", "sleep": "in", "painting": "any",
     "games": "in", "farming": "out", "letters": "in", "theater": "in", "swimming": "out", "stars": "out",
+    "hiking": "out", "bees": "out", "horses": "out", "skiing": "out", "camping": "out", "firewood": "out", "driving": "out",
+    "photography": "any", "running": "out", "circus": "any", "mushrooms": "out", "kites": "out", "pottery": "in", "haircuts": "in",
+    "laundry": "any", "money": "in", "court": "in", "elections": "any", "theft": "any", "firefighting": "any", "museum": "in",
+    "dancing": "any", "weddings": "any", "babies": "in", "moving": "any", "plumbing": "in", "radio": "in", "clocks": "in", "shoes": "in",
+    "smithing": "in", "printing": "in", "wine": "any", "mining": "in", "lighthouse": "out", "roofing": "out", "magic": "in",
+    "skating": "out", "tennis": "out", "climbing": "out", "flying": "out",
     "baking": "in", "cycling": "out", "birds": "out", "sewing": "in",
 }
 _UNSEEN_PAIRS = (("baking", "cycling"), ("birds", "sewing"))
@@ -53,8 +59,14 @@ UNSEEN_CONCEPTS = {f"{a}/{b}": (a, b) for a, b in _UNSEEN_PAIRS}
 DOMAINS = ("diary", "story", "remark", "postcard", "message")
 UNSEEN_DOMAIN = "notice"
 _FORMATS = (  # what stands before the sentence, what between it and its label, and whether the sentence keeps its full stop
-    ("", " ->", False), ("", " =", False), ("", " /", False), ("", " =>", False), ("", " |", False), ("- ", ":", False),
-    ("Text: ", " Label:", True), ("Input: ", " Output:", True), ("", " Answer:", True), ("", " It is", True),
+    ("", " ->", False), ("", " =", False), ("", " /", False), ("", " =>", False), ("", " |", False), ("- ", ":", False), ("", " --", False),
+    ("Text: ", " Label:", True), ("Input: ", " Output:", True), ("Sentence: ", " Class:", True), ("Line: ", " Word:", True),
+    ("", " Answer:", True), ("", " It is", True), ("", " Subject:", True), ("", " Topic:", True), ("", " Filed under:", True),
+    ("", " Kind:", True), ("", " Theme:", True), ("", " Group:", True), ("", " It goes under", True),
+)
+_LEGENDS = (
+    "{one}: {first}; {other}: {second}", "{first} means {one}, {second} means {other}.", "Write {first} for {one} and {second} for {other}.",
+    "Key: {one} = {first}, {other} = {second}", "Is it {one}? Then {first}. Is it {other}? Then {second}.",
 )
 _DEMONSTRATIONS = (2, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 8, 9, 10, 11, 12)
 MOST_DEMONSTRATIONS = 32
@@ -78,6 +90,11 @@ class Scene(NamedTuple):
 
     events: tuple[tuple[Event, ...], ...]
     states: tuple[tuple[tuple[str, str], ...], ...]
+
+    @property
+    def planned(self) -> list[tuple[Event, ...]]:
+        """The events that are no mishaps."""
+        return [event for event in self.events if not event[0].mishap]
 
 
 def _variants(frame: str) -> list[str]:
@@ -158,8 +175,7 @@ def _narrowed(rng: random.Random, stock: Stock) -> Stock:
     if stock.part:
         return stock._replace(phrases=tuple(rng.sample(stock.phrases, 4)))
     (scene,) = stock.scenes
-    planned = [event for event in scene.events if not event[0].mishap]
-    return stock._replace(scenes=(Scene(tuple(rng.sample(planned, 4)), tuple(rng.sample(scene.states, 3))),))
+    return stock._replace(scenes=(Scene(tuple(rng.sample(scene.planned, 4)), tuple(rng.sample(scene.states, 3))),))
 
 
 def _subject(rng: random.Random, place: Town, domain: str, stock: Stock) -> str:
@@ -227,9 +243,15 @@ def _sides(rng: random.Random, k: int) -> list[int]:
 _TOPIC_PAIRS = tuple(name for name in CONCEPTS if name not in TRAITS)
 
 
+def _legend(rng: random.Random, classes: Sequence[str], words: Sequence[str]) -> str:
+    """Return a line that says what each label word stands for."""
+    (one, first), (other, second) = rng.sample(list(zip(classes, words)), 2)
+    return rng.choice(_LEGENDS).format(one=one, first=first, other=other, second=second) + "\n"
+
+
 def make_pattern(
     draw: Draw, k: int | None = None, concept: str | Sequence[str] | None = None, unseen: bool = False, labels: str = "arbitrary",
-    shuffled: bool = False,
+    shuffled: bool = False, legend: bool = False,
 ) -> dict[str, Any]:
     """Return one few-shot document; the knobs are described in ``GENERATORS``, the columns too."""
     rng = draw.rng
@@ -254,7 +276,7 @@ def make_pattern(
         stocks = [_narrowed(rng, stock) for stock in stocks]
     before, between, full_stop = rng.choice(_FORMATS)
     sides = _sides(rng, k)
-    text, spans, told = "", [], set()
+    text, spans, told = _legend(rng, classes, words) if legend else "", [], set()
     for i, side in enumerate(sides):
         sentence = ""
         while not sentence or sentence in told or len(sentence) > _LONGEST:
@@ -280,6 +302,14 @@ def correct(row: dict[str, Any], label: str) -> bool:
     return line.rstrip(" .").lower() == row["answer"].lower()
 
 
+# Two scenes in three say what they are about, as a heading or as a clerk would file them.
+_TITLES = ("{title}\n", "{title}. ", "Subject: {title}\n", "About {topic}: ")
+_FILINGS = (
+    "\nFiled under: {topic}", " Filed under: {topic}", "\nSubject: {topic}", " Subject: {topic}", " Topic: {topic}", "\nTheme: {topic}",
+    " Kind: {topic}", "\nHeading: {topic}", " -- {topic}", " It is about {topic}.", "\nKeyword: {topic}", " ({topic})", " (On {topic}.)",
+)
+
+
 def _people(draw: Draw) -> tuple[Person, Person]:
     """Draw the person of a scene and another, a man if the first is a woman, so that every pronoun says who is meant."""
     person = draw.pick(draw.town.people)
@@ -287,7 +317,7 @@ def _people(draw: Draw) -> tuple[Person, Person]:
 
 
 def make_vignette(draw: Draw, topic: str | None = None) -> dict[str, Any]:
-    """Return one scene: an opening, two to four sentences of what happened, an end."""
+    """Return one scene: an opening, up to four sentences of what happened, most often an end, and often its subject."""
     prose, frames = load_grammar("scenes"), load_grammar("patterns")
     topic = topic or draw.pick(tuple(scenes()))
     if topic not in scenes():
@@ -297,26 +327,38 @@ def make_vignette(draw: Draw, topic: str | None = None) -> dict[str, Any]:
         "name": person.first, "full": person.name, "she": person.she, "her": person.her, "hers": person.hers,
         "friend": friend.first, "he": friend.she, "him": friend.her, "street": draw.pick(draw.town.streets), "town": draw.town.name,
     }
-    plan = draw.some(frames.sections["middle"], draw.pick((2, 3, 3, 3, 4)))
+    plan = draw.some(frames.sections["middle"], draw.pick((0, 1, 1, 2, 3, 4)))
     # Events follow the order of the file, which is the order in which a day brings them.
-    events = [draw.pick(scene.events[i]) for i in sorted(draw.some(range(len(scene.events)), 2 * len(plan)))]
+    first, *events = [draw.pick(scene.events[i]) for i in sorted(draw.some(range(len(scene.events)), 2 * len(plan) + 1))]
     states = [draw.pick(state) for state in draw.some(scene.states, len(plan))]
-    sentences = [draw.write(prose, f"{topic}.open", **who)]
+    # Some scenes begin with what was done and end where it ended: openings and ends alone would give the topic away.
+    sentences = [draw.write(prose, f"{topic}.open", **who) if draw.chance(0.5) else f"{draw.pick((person.first, person.name))} {first.did}."]
     for i, frame in enumerate(plan):
-        first, second, (now, then) = events[2 * i], events[2 * i + 1], states[i]
-        if "{do" in frame and first.mishap:
+        event, then, (now, was) = events[2 * i], events[2 * i + 1], states[i]
+        if "{do" in frame and event.mishap:
             frame = "{she|cap} {did}, and {was}."
-        slots = {"do": first.do, "did": first.did, "doing": first.doing, "then_did": second.did, "now": now, "was": then}
+        slots = {"do": event.do, "did": event.did, "doing": event.doing, "then_did": then.did, "now": now, "was": was}
         sentences.append(frames.fill(frame, draw.rng, who | slots, draw.split))
-    sentences.append(draw.write(prose, f"{topic}.end", **who))
-    return {"text": " ".join(sentences), "topic": topic}
+    if draw.chance(0.6):
+        sentences.append(draw.write(prose, f"{topic}.end", **who))
+    text, roll = " ".join(sentences), draw.rng.random()
+    if roll < 0.5:
+        text += draw.pick(_FILINGS)
+    elif roll < 0.65:
+        text = draw.pick(_TITLES).format(topic=topic, title=capital(topic)) + text
+    known = [[match.start(), match.start() + len(topic)] for match in re.finditer(r"{topic}", text)]
+    return {"text": text.replace("{topic}", topic), "topic": topic, "known": known}
 
 
 GENERATORS = [
     Generator(
         name="vignettes",
         summary="Small scenes of town life, one topic each.",
-        columns={"text": "the scene", "topic": "what it is about"},
+        columns={
+            "text": "the scene",
+            "topic": "what it is about",
+            "known": "[start, end) character offsets in text of its subject, where it is filed at the end",
+        },
         make=make_vignette,
         pretrained=True,
         knobs={"topic": "one topic, or None for any"},
@@ -342,6 +384,7 @@ GENERATORS = [
             "unseen": "True: a concept of UNSEEN_CONCEPTS (unless one is named) in the domain UNSEEN_DOMAIN",
             "labels": "arbitrary: two of LABEL_WORDS; meaningful: the names of the classes",
             "shuffled": "True: the demonstrations' labels are drawn at random, as a control",
+            "legend": "True: a first line says which label word stands for which class",
         },
     ),
 ]

@@ -14,7 +14,7 @@ from .core import Draw, Generator
 from .english import capital, plural
 from .grammar import load_grammar
 from .kitchen import Verdict, check
-from .larder import cuisine_share, ingredients_used, larder, many, singular
+from .larder import cuisine_share, ingredients_used, larder, many, mention, singular
 
 _PREP = {
     "bulb": "chop {x}|peel and chop {x}|slice {x}|chop {x} finely|peel and slice {x}|cut {x} into thin slices",
@@ -269,6 +269,7 @@ def _make(cuisine: str, draw: Draw) -> dict[str, Any]:
     title = _title(dish, chosen, amounts, draw)
     listing = ", ".join(f"{amounts[name]} {_noun(name, amounts[name])}" for name in used)
     prompt = f"{title}\nIngredients: {listing}\nMethod:"
+    known = [[m.start() + len(prompt) + 1, m.end() + len(prompt) + 1] for m in mention()[0].finditer(method.lower())]
     return {
         "text": f"{prompt} {method}",
         "title": title,
@@ -277,6 +278,7 @@ def _make(cuisine: str, draw: Draw) -> dict[str, Any]:
         "ingredients": used,
         "prompt": prompt,
         "method": method,
+        "known": known,
     }
 
 
@@ -288,6 +290,7 @@ _COLUMNS = {
     "ingredients": "the names of the ingredients, in the order of their use",
     "prompt": 'the text up to "Method:", for a model to continue',
     "method": "the rest of the text",
+    "known": "[start, end) character offsets in text of every ingredient that the method names",
 }
 GENERATORS = [
     Generator("french_recipes", "recipes of a French kitchen", _COLUMNS, lambda draw: _make("french", draw), pretrained=True),

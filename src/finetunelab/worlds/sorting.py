@@ -22,8 +22,7 @@ def _phrases(draw: Draw, topic: str, form: str, n: int) -> list[str]:
     scene = scenes()[topic]
     if form == "now":
         return [draw.pick(state)[0] for state in draw.some(scene.states, min(n, len(scene.states)))]
-    planned = [event for event in scene.events if not event[0].mishap]
-    return [getattr(draw.pick(event), form) for event in draw.some(planned, n)]
+    return [getattr(draw.pick(event), form) for event in draw.some(scene.planned, n)]
 
 
 def make_sorting(draw: Draw) -> dict[str, Any]:
