@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from finetunelab import corpus, worlds
-from finetunelab.corpus import SPECIAL, PackedRows, Pool, build_pools, data_hash, encode, stack, train_tokenizer, weighted_next_token_loss
+from finetunelab.corpus import (
+    ANSWER, AROUND, PROSE, SPECIAL, PackedRows, Pool, build_pools, data_hash, encode, stack, train_tokenizer, weighted_next_token_loss,
+)
 from finetunelab.worlds import notes, patterns, sorting
 
 GENERATORS = {generator.name: generator for module in (notes, patterns, sorting) for generator in module.GENERATORS}
@@ -108,7 +110,9 @@ def test_exactly_the_answers_that_stand_earlier_are_flagged(tokenizer, name):
     assert len(pool) == len(rows)
     new = 0
     for index, row in enumerate(rows):
-        ids, flags = pool.document(index)
+        ids, kinds = pool.document(index)
+        flags = kinds == ANSWER
+        assert (kinds[~flags] == AROUND).all()
         assert tokenizer.decode(ids[1:-1]) == row["text"] and (ids[0], ids[-1]) == (1, 2)
         # Walk through the text: the characters of flagged tokens must be those of the spans, give or take the space before.
         position, flagged = 0, set()
@@ -129,20 +133,27 @@ def test_exactly_the_answers_that_stand_earlier_are_flagged(tokenizer, name):
 
 
 def test_rows_without_answers_have_no_flags(tokenizer):
-    assert not encode([{"text": "plain prose"}, {"text": "more of it", "spans": []}], tokenizer).answers.any()
+    assert (encode([{"text": "plain prose"}, {"text": "more of it", "spans": []}], tokenizer).kinds == PROSE).all()
+
+
+def test_what_can_be_known_is_flagged_in_prose_wherever_it_stands(tokenizer):
+    text = "The baker lives on Mill Lane."
+    ids, kinds = encode([{"text": text, "known": [[19, 28]]}], tokenizer).document(0)
+    assert tokenizer.decode(ids[kinds == ANSWER]).strip() == "Mill Lane"
+    assert (kinds[kinds != ANSWER] == PROSE).all()
 
 
 def pool_of(*documents: tuple[list[int], list[int]]) -> Pool:
     starts = np.cumsum([0, *(len(ids) for ids, _ in documents)])
     return Pool(
         np.concatenate([np.array(ids, dtype=np.uint16) for ids, _ in documents]),
-        np.concatenate([np.array(flags, dtype=bool) for _, flags in documents]), starts,
+        np.concatenate([np.array(kinds, dtype=np.uint8) for _, kinds in documents]), starts,
     )
 
 
 POOLS = {
-    "prose": pool_of(([1, 10, 11, 12, 2], [0] * 5), ([1, 13, 2], [0] * 3)),
-    "asked": pool_of(([1, 20, 21, 22, 2], [0, 0, 0, 1, 0])),
+    "prose": pool_of(([1, 10, 11, 12, 2], [PROSE, PROSE, ANSWER, PROSE, PROSE]), ([1, 13, 2], [PROSE] * 3)),
+    "asked": pool_of(([1, 20, 21, 22, 2], [AROUND, AROUND, AROUND, ANSWER, AROUND])),
 }
 MIXTURE = {"prose": 0.4, "asked": 0.4, "repeats": 0.2}
 
@@ -163,20 +174,21 @@ def test_rows_are_the_same_whenever_asked_for_and_exactly_as_long():
     assert any(not torch.equal(rows[i]["input_ids"], others[i]["input_ids"]) for i in range(3))
 
 
-def test_weights_of_prose_answers_and_what_stands_around_them():
-    rows = packed(answer_weight=4.0, around_weight=0.25)
-    seen = set()
+def test_answers_weigh_more_and_few_of_the_tokens_around_them_count():
+    rows = packed(answer_weight=4.0, around_share=0.25, rows=200)
+    weights = {token: [] for token in (10, 11, 12, 13, 20, 21, 22)}
     for i in range(len(rows)):
-        for token, weight in zip(*(rows[i][key].tolist() for key in ("input_ids", "weights")), strict=True):
-            if token in (10, 11, 12, 13) and weight == 1.0:
-                seen.add("prose")
-            elif token == 22 and weight == 4.0:
-                seen.add("answer")
-            elif token in (20, 21) and weight == 0.25:
-                seen.add("around")
-    assert seen == {"prose", "answer", "around"}
-    only = PackedRows(POOLS, {"asked": 1.0}, rows=1, length=5, vocab=100, seed=0, answer_weight=3.0, around_weight=0.5)[0]
-    assert only["weights"].tolist() == [0.5, 0.5, 0.5, 3.0, 0.5]
+        # A string that repeats may hold any token: only whole documents are looked at.
+        text = rows[i]["input_ids"].tolist()
+        for at in range(len(text) - 4):
+            if text[at : at + 5] in ([1, 10, 11, 12, 2], [1, 20, 21, 22, 2]):
+                for token, weight in zip(text[at + 1 : at + 4], rows[i]["weights"][at + 1 : at + 4].tolist(), strict=True):
+                    weights[token].append(weight)
+    assert set(weights[10]) == set(weights[12]) == {1.0} and set(weights[11]) == set(weights[22]) == {4.0}
+    assert set(weights[20]) == set(weights[21]) == {0.0, 1.0}
+    assert 0.2 < np.mean(weights[20] + weights[21]) < 0.3
+    only = PackedRows(POOLS, {"asked": 1.0}, rows=1, length=5, vocab=100, seed=0, answer_weight=3.0, around_share=0.0)[0]
+    assert only["weights"].tolist() == [0.0, 0.0, 0.0, 3.0, 0.0]
 
 
 def test_the_mixture_decides_how_often_a_pool_is_drawn():
@@ -207,14 +219,17 @@ def test_repeats_weigh_nothing_until_they_can_be_known():
 
 
 class Table(torch.nn.Module):
-    """A model whose logits at each position are parameters."""
+    """A model whose hidden states at each position are parameters, and its logits."""
 
     def __init__(self, batch: int, length: int, vocab: int):
         super().__init__()
         self.logits = torch.nn.Parameter(torch.randn(batch, length, vocab, generator=torch.Generator().manual_seed(0)))
 
-    def forward(self, input_ids):
-        return SimpleNamespace(logits=self.logits)
+    def get_decoder(self):
+        return lambda input_ids, use_cache: SimpleNamespace(last_hidden_state=self.logits)
+
+    def get_output_embeddings(self):
+        return torch.nn.Identity()
 
 
 def test_the_weighted_loss_by_hand_and_no_gradient_from_weight_zero():
@@ -248,7 +263,7 @@ def test_stack_makes_a_batch():
 
 def test_the_hash_changes_with_one_token_and_with_a_name():
     def pools(last: int, name: str = "a") -> dict[str, Pool]:
-        return {name: pool_of(([1, 5, last], [0] * 3)), "b": POOLS["asked"]}
+        return {name: pool_of(([1, 5, last], [PROSE] * 3)), "b": POOLS["asked"]}
 
     one = data_hash(pools(6))
     assert one == data_hash(dict(reversed(pools(6).items())))
@@ -262,7 +277,7 @@ def test_pools_are_drawn_once_and_read_again(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "encode", lambda *_: pytest.fail("drawn anew"))
     again = build_pools({"notes": 12, "patterns": 5}, tokenizer, tmp_path / "cache")
     for name, pool in drawn.items():
-        for part in ("tokens", "answers", "starts"):
+        for part in ("tokens", "kinds", "starts"):
             assert np.array_equal(getattr(pool, part), getattr(again[name], part))
 
 

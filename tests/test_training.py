@@ -359,10 +359,10 @@ def test_learning_rate_warms_up_and_falls():
     assert rates[0] == pytest.approx(9e-4) and rates == sorted(rates, reverse=True) and rates[-1] < 1e-4
 
 
-def test_the_model_is_left_in_evaluation_mode():
+def test_the_model_is_left_ready_for_use():
     model = tiny(dropout=0.5)
     train(model, some_rows(), TrainConfig(steps=1, batch_size=4), collate=collate)
-    assert not model.training
+    assert not model.training and model.config.use_cache
 
 
 def test_our_loss_is_used_where_one_is_given():
@@ -410,6 +410,20 @@ def test_bfloat16_is_used_when_chosen(monkeypatch):
     train(model, some_rows(), TrainConfig(steps=2, batch_size=4), collate=collate)
     assert seen == {torch.bfloat16}
     assert model.lm_head.weight.dtype == torch.float32
+
+
+def test_a_format_that_is_asked_for_is_used_in_our_own_losses_too(monkeypatch, capsys):
+    seen, model = set(), tiny()
+
+    def loss(module, batch):
+        scores = module.lm_head(module.get_decoder()(batch["input_ids"]).last_hidden_state)  # past the forward that the library wraps
+        seen.add(scores.dtype)
+        return scores.float().logsumexp(-1).mean()
+
+    monkeypatch.setattr(training, "device_and_dtype", lambda: Hardware("cpu", "float32", "."))
+    train(model, some_rows(), TrainConfig(steps=1, batch_size=4, dtype="bfloat16"), collate=collate, loss=loss, announce=True)
+    assert seen == {torch.bfloat16}
+    assert "in bfloat16: it was asked for" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("environment, terminal, wanted", [({"CI": "1"}, True, False), ({}, True, True), ({}, False, False)])

@@ -83,7 +83,7 @@ def _evidence(group: Any) -> None:
 
 def _base(group: Any) -> None:
     report = _command(group, "report", "measure what the shipped base can do", _base_report)
-    report.add_argument("--data-seed", type=int, default=1000, help="the draw of texts it is tested on (default: 1)")
+    report.add_argument("--data-seed", type=int, default=1000, help="the draw of texts it is tested on (default: 1000)")
     report.add_argument("--json", metavar="FILE", help="write the report here too")
     report.add_argument("--model", metavar="NAME", default="nano", help="a shipped base or the directory of a built one (default: nano)")
     ship = _command(group, "ship", "measure a built base, write its model card, and put it into the package", _base_ship)

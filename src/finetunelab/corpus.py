@@ -1,7 +1,7 @@
 """The text that a model is pretrained on: drawn from the worlds, tokenized once, packed into rows.
 
 A row is a run of whole documents, each between a begin and an end token, cut at the row's length. Every token has a weight in
-the loss: answers and label words weigh more than the text around them, because they are what the curriculum teaches.
+the loss: answers, label words, and facts weigh more than other text, because they are what the curriculum teaches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from . import worlds
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 CHAT_TEMPLATE = (
@@ -52,41 +52,46 @@ def train_tokenizer(texts: list[str], vocab_size: int = 2048, context: int = 102
     )
 
 
+# What a token is in its document. What stands around answers counts less than prose: it is there to be read, not to be learned.
+AROUND, PROSE, ANSWER = 0, 1, 2
+
+
 @dataclass
 class Pool:
-    """Tokenized documents of one world: flat token ids, a flag on the tokens of answers, and where each document begins."""
+    """Tokenized documents of one world: flat token ids, what each token is (AROUND, PROSE, ANSWER), where each document begins."""
 
     tokens: np.ndarray
-    answers: np.ndarray
+    kinds: np.ndarray
     starts: np.ndarray
 
     def document(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the token ids and answer flags of one document."""
+        """Return the token ids of one document and their kinds."""
         part = slice(self.starts[index], self.starts[index + 1])
-        return self.tokens[part], self.answers[part]
+        return self.tokens[part], self.kinds[part]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
 
 def encode(rows: list[dict], tokenizer: PreTrainedTokenizerFast) -> Pool:
-    """Tokenize rows (``text``, and ``spans`` of characters where answers stand) as begin token, text, end token.
+    """Tokenize rows as begin token, text, end token, and tell answers from what stands around them, and from prose.
 
-    Only answers that stand earlier in their text are flagged: a label word that is new to a document cannot be known, and would add
-    nothing but noise to the loss.
+    ``spans`` of a row are the characters of answers that its text gives away: only those that stand earlier in the text are flagged,
+    because a label word that is new to a document cannot be known and would add nothing but noise to the loss. ``known`` are the
+    characters of what can be known without the text, the facts of the town, or what prose takes up again, a recipe's ingredients.
     """
     encoded = tokenizer([row["text"] for row in rows], return_offsets_mapping=True)
-    tokens, answers, starts = [], [], [0]
+    tokens, kinds, starts = [], [], [0]
     for row, ids, offsets in zip(rows, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-        flags = np.zeros(len(ids) + 1, dtype=bool)
-        for start, end in row.get("spans", ()):
-            if row["text"].find(row["text"][start:end]) == start:
-                continue
-            flags[: len(ids)] |= [a < end and b > start for a, b in offsets]
+        spans, text = row.get("spans", ()), row["text"]
+        answers = [(start, end) for start, end in spans if text.find(text[start:end]) < start] + list(row.get("known", ()))
+        mine = np.full(len(ids) + 1, AROUND if len(spans) else PROSE, dtype=np.uint8)
+        for start, end in answers:
+            mine[: len(ids)][[a < end and b > start for a, b in offsets]] = ANSWER
         tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=np.uint16))
-        answers.append(flags)
-        starts.append(starts[-1] + len(ids) + 1)
-    return Pool(np.concatenate(tokens), np.concatenate(answers), np.array(starts))
+        kinds.append(mine)
+        starts.append(starts[-1] + len(mine))
+    return Pool(np.concatenate(tokens), np.concatenate(kinds), np.array(starts))
 
 
 def build_pools(
@@ -102,14 +107,14 @@ def build_pools(
         file = cache / f"{name}-{size}-{data_seed}.npz" if cache else None
         if file is not None and file.exists():
             with np.load(file) as saved:
-                pools[name] = Pool(saved["tokens"], saved["answers"], saved["starts"])
+                pools[name] = Pool(saved["tokens"], saved["kinds"], saved["starts"])
             continue
         world, knobs = (drawn_with or {}).get(name, (name, {}))
         pools[name] = encode(worlds.generator(world).rows(size, "train", data_seed, **knobs), tokenizer)
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             temporary = file.with_suffix(".partial.npz")
-            np.savez(temporary, tokens=pools[name].tokens, answers=pools[name].answers, starts=pools[name].starts)
+            np.savez(temporary, tokens=pools[name].tokens, kinds=pools[name].kinds, starts=pools[name].starts)
             temporary.replace(file)
     return pools
 
@@ -128,17 +133,18 @@ class PackedRows(torch.utils.data.Dataset):
 
     Args:
         mixture: share of documents drawn from each pool; the name "repeats" stands for random strings of tokens that come back.
-        answer_weight, around_weight: loss weight of answer tokens, and of the other tokens of documents that have answers;
-            the tokens of plain prose weigh one.
+        answer_weight: loss weight of answers; all other tokens that count weigh one.
+        around_share: share of the tokens around answers that count, drawn anew for each row. The rest weigh nothing, which spares
+            the step their logits.
     """
 
     def __init__(
         self, pools: dict[str, Pool], mixture: dict[str, float], *, rows: int, length: int, vocab: int, seed: int,
-        answer_weight: float = 1.0, around_weight: float = 0.05,
+        answer_weight: float = 1.0, around_share: float = 0.1,
     ):
         self.pools, self.rows, self.length, self.seed, self.vocab = pools, rows, length, seed, vocab
         self.names, self.shares = list(mixture), list(mixture.values())
-        self.answer_weight, self.around_weight = answer_weight, around_weight
+        self.answer_weight, self.around_share = answer_weight, around_share
 
     def __len__(self) -> int:
         return self.rows
@@ -158,10 +164,13 @@ class PackedRows(torch.utils.data.Dataset):
         if name == "repeats":
             return self._repeats(rng)
         pool = self.pools[name]
-        ids, answers = pool.document(rng.randrange(len(pool)))
-        if not answers.any():
-            return ids, np.ones(len(ids))
-        return ids, np.where(answers, self.answer_weight, self.around_weight)
+        ids, kinds = pool.document(rng.randrange(len(pool)))
+        weights = np.where(kinds == ANSWER, self.answer_weight, 1.0)
+        around = kinds == AROUND
+        if around.any():
+            kept = np.random.default_rng(rng.getrandbits(64)).random(len(ids)) < self.around_share
+            weights[around & ~kept] = 0.0
+        return ids, weights
 
     def _repeats(self, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
         """Short random strings that come back in random order: from its second time on, all of a string but its first token can be known.
@@ -184,9 +193,15 @@ def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def weighted_next_token_loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the next-token cross-entropy in nats, averaged with the weight of the token that is predicted."""
-    logits = model(input_ids=batch["input_ids"]).logits[:, :-1]
-    weights = batch["weights"][:, 1:]
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), batch["input_ids"][:, 1:].flatten(), reduction="none")
-    return (losses * weights.flatten()).sum() / weights.sum().clamp(min=1e-6)
+def weighted_next_token_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the next-token cross-entropy in nats, averaged with the weight of the token that is predicted.
+
+    Logits are computed only where the weight is above zero: over a vocabulary of thousands they cost as much as all layers together.
+    """
+    weights, targets = batch["weights"][:, 1:], batch["input_ids"][:, 1:]
+    counted = weights > 0
+    hidden = model.get_decoder()(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+    logits = model.get_output_embeddings()(hidden[counted])
+    losses = torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="none")
+    weights = weights[counted]
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-6)

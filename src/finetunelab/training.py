@@ -71,6 +71,7 @@ class TrainConfig:
     """How to train. ``steps`` counts optimizer steps; where it is None, ``epochs`` passes are made over the data.
 
     ``stop_below`` ends the run early, once the loss averaged over ten steps lies below it: curricula move on when a step is learned.
+    ``dtype`` names the number format; None leaves it to ``device_and_dtype``.
     """
 
     steps: int | None = None
@@ -85,6 +86,7 @@ class TrainConfig:
     checkpointing: bool = False
     seed: int = 0
     save_every: int | None = None
+    dtype: str | None = None
     stop_below: float | None = None
 
 
@@ -205,7 +207,9 @@ class _Trainer(Trainer):
             if loss is None:
                 raise UserError("the model returned no loss", "let collate return labels, or give train a loss function")
         else:
-            outputs, loss = None, self._loss(model, inputs)
+            # The library wraps the model's own forward only; a loss may call parts of the model.
+            with self.accelerator.autocast():
+                outputs, loss = None, self._loss(model, inputs)
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model, inputs, num_items_in_batch=None):
@@ -268,8 +272,9 @@ def train(
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError("every parameter is frozen", "unfreeze some, or add a head that is not")
     hardware = device_and_dtype()
+    dtype = config.dtype or hardware.dtype
     if announce:
-        print(f"Training on {hardware.device} in {hardware.dtype}: {hardware.reason}")
+        print(f"Training on {hardware.device} in {dtype}: {hardware.reason if config.dtype is None else 'it was asked for.'}")
     set_seed(config.seed)
     save = output is not None and config.save_every is not None
     with contextlib.ExitStack() as stack:
@@ -289,8 +294,8 @@ def train(
             weight_decay=config.weight_decay,
             max_grad_norm=config.clip,
             optim="adamw_torch_fused",
-            bf16=hardware.dtype == "bfloat16",
-            fp16=hardware.dtype == "float16",
+            bf16=dtype == "bfloat16",
+            fp16=dtype == "float16",
             use_cpu=hardware.device == "cpu",
             seed=config.seed,
             save_strategy="steps" if save else "no",
@@ -303,6 +308,7 @@ def train(
             dataloader_pin_memory=hardware.device == "cuda",
             **{CHECKPOINTING: config.checkpointing},
         )
+        cached = getattr(getattr(model, "config", None), "use_cache", None)
         meter = _Meter(model)
         trainer = _Trainer(
             model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[meter], loss=loss, meter=meter,
@@ -322,6 +328,8 @@ def train(
         else:
             trainer.train(resume_from_checkpoint=last)
             history = trainer.state.log_history
+        if cached is not None:
+            model.config.use_cache = cached  # the trainer turns it off, and generation wants it
         model.eval()
         return TrainResult(meter.cost, [entry for entry in history if "loss" in entry])
 
