@@ -2,7 +2,6 @@
 
 import random
 import re
-
 from statistics import median
 
 import pytest

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 import pytest
+
 from finetunelab import worlds
 from finetunelab.worlds.core import SPLITS
 
