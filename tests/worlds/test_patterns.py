@@ -6,12 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from finetunelab.worlds import patterns
-from finetunelab.worlds.patterns import CONCEPTS, DOMAINS, GENERATORS, LABEL_WORDS, TRAITS, UNSEEN_CONCEPTS, UNSEEN_DOMAIN, correct
-from finetunelab.worlds.town import town
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
+
+from finetunelab.worlds import patterns
+from finetunelab.worlds.patterns import CONCEPTS, DOMAINS, GENERATORS, LABEL_WORDS, TRAITS, UNSEEN_CONCEPTS, UNSEEN_DOMAIN, correct
+from finetunelab.worlds.town import town
 
 VIGNETTES, PATTERNS = GENERATORS
 HELD_OUT = {topic for pair in UNSEEN_CONCEPTS.values() for topic in pair}
@@ -94,6 +95,11 @@ def test_each_label_stands_for_one_class():
     smiling, swearing = re.compile("with a smile|gladly|delighted|beaming"), re.compile("scowl|and swore|in a temper|grumbling")
     assert any(map(smiling.search, pleased)) and not any(map(smiling.search, annoyed))
     assert any(map(swearing.search, annoyed)) and not any(map(swearing.search, pleased))
+
+
+def test_a_label_can_be_known_where_it_names_its_class():
+    assert all(row["known"] == row["spans"] for row in PATTERNS.rows(20, labels="meaningful"))
+    assert not any(row["known"] for row in [*drawn(), *PATTERNS.rows(20, labels="meaningful", shuffled=True)])
 
 
 def test_balance():

@@ -288,8 +288,11 @@ def make_pattern(
         spans.append([len(prompt) + 1, len(text)])
         text += "\n" if i < k else ""
     answer, other = words[sides[-1]], words[1 - sides[-1]]
+    # The name of a class can be told from its sentence; a made-up word only from what stands before.
+    known = spans if labels == "meaningful" and not shuffled else []
     return {
         "text": text, "prompt": prompt, "answer": answer, "other": other, "concept": concept, "domain": domain, "k": k, "spans": spans,
+        "known": known,
     }
 
 
@@ -375,6 +378,7 @@ GENERATORS = [
             "domain": "how the sentences are worded",
             "k": "number of demonstrations",
             "spans": "[start, end) character offsets in text of every label word, the answer's last",
+            "known": "those of them that name their class, and so can be known without a demonstration",
         },
         make=make_pattern,
         pretrained=True,
