@@ -45,6 +45,9 @@ evidence: .venv/stamp
 	$(BIN)/finetunelab evidence run --out book/evidence/nano.json
 	$(BIN)/finetunelab evidence check book/evidence/nano.json
 
+# Without these two, glibc hands the memory of every step back to the system and asks for it again: half of the time goes there.
+models: export MALLOC_MMAP_MAX_ = 0
+models: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 models: .venv/stamp
 	$(BIN)/finetunelab base build --size base --out runs/models
 	$(BIN)/finetunelab base build --size small --out runs/models

@@ -12,7 +12,18 @@ import torch
 
 from finetunelab import corpus, worlds
 from finetunelab.corpus import (
-    ANSWER, AROUND, PROSE, SPECIAL, PackedRows, Pool, build_pools, data_hash, encode, stack, train_tokenizer, weighted_next_token_loss,
+    ANSWER,
+    AROUND,
+    PROSE,
+    SPECIAL,
+    PackedRows,
+    Pool,
+    build_pools,
+    data_hash,
+    encode,
+    stack,
+    train_tokenizer,
+    weighted_next_token_loss,
 )
 from finetunelab.worlds import notes, patterns, sorting
 

@@ -445,10 +445,12 @@ def fails(call) -> str:
 
 
 def test_bad_input_is_one_line():
+    def without_labels(rows):
+        return {"input_ids": torch.stack(rows)}
+
     frozen = tiny().requires_grad_(False)
     assert "no training examples" in fails(lambda: train(tiny(), [], TrainConfig(), collate=collate))
     assert "frozen" in fails(lambda: train(frozen, some_rows(), TrainConfig(), collate=collate))
-    without_labels = lambda rows: {"input_ids": torch.stack(rows)}
     assert "no loss" in fails(lambda: train(tiny(), some_rows(), TrainConfig(steps=1), collate=without_labels))
 
 
