@@ -53,7 +53,8 @@ def test_a_batch_generates_what_each_prompt_does_alone(model, tokenizer):
 
 def test_generation_stops_at_a_text(model, tokenizer):
     free = skills.generate(model, tokenizer, PROMPTS, tokens=12)
-    stop = free[1][4:7]
+    # A random model says half characters too; a stop is plain text.
+    stop = next(free[1][i : i + 3] for i in range(2, len(free[1])) if free[1][i : i + 3].isascii() and len(free[1][i : i + 3].strip()) == 3)
     stopped = skills.generate(model, tokenizer, PROMPTS, tokens=12, stop=stop)
     assert stopped == [text.split(stop)[0] for text in free]
     assert stopped[1] != free[1]
