@@ -32,6 +32,12 @@ def test_columns_shape_and_determinism():
         assert re.fullmatch(r"[A-Z].*[.?]", row["text"])
 
 
+def test_what_can_be_known_is_every_value_of_its_facts():
+    for row in ROWS:
+        marked = [row["text"][start:end] for start, end in row["known"]]
+        assert set(marked) == {fact["value"] for fact in row["facts"]}, row
+
+
 def test_splits_share_no_document():
     texts = [{row["text"] for row in GENERATOR.rows(300, split)} for split in SPLITS]
     assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]

@@ -40,6 +40,9 @@ def test_documents_are_valid_distinct_and_complete(name):
         assert not re.search(r"[{}\[\]|]", row["text"]) and 45 <= len(row["text"].split()) <= 150
         assert 3 <= len(row["ingredients"]) <= 7
         assert ingredients_used(row["method"]) == row["ingredients"] == ingredients_used(row["prompt"].split("\n")[1])
+        marked = [row["text"][start:end] for start, end in row["known"]]
+        assert list(dict.fromkeys(name for word in marked for name in ingredients_used(word))) == row["ingredients"]
+        assert all(start > len(row["prompt"]) for start, _ in row["known"])
 
 
 @pytest.mark.parametrize("name", WORLDS)
