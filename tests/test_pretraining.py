@@ -23,7 +23,8 @@ STAGES = (
     Stage("2-recall", {"repeats": 0.2, "recall": 0.8}, 500, 48, 4, 2e-3),
     Stage("3-world", {"notes": 0.4, "vignettes": 0.4, "one_topic": 0.2}, 700, 64, 4, 2e-3, schedule="cosine", answer_weight=4.0, around_share=0.3),
 )
-SHIPPED = {name: getattr(pretraining, name) for name in ("STAGES", "SIZES", "DRAWN_WITH", "COMPANY", "TOKENIZER_SIZES", "SHAPES", "VOCABULARY")}
+CONSTANTS = ("STAGES", "SIZES", "DRAWN_WITH", "COMPANY", "TOKENIZER_SIZES", "SHAPES", "VOCABULARY")
+SHIPPED = {name: getattr(pretraining, name) for name in CONSTANTS}
 DRAWN_WITH = {"one_topic": ("vignettes", {"topic": "stars"})}
 SCALE = 0.01
 STEPS = [5, 5, 7]
@@ -141,7 +142,7 @@ def test_a_build_that_is_stopped_within_a_stage_goes_on_from_its_checkpoint(buil
     assert same(weights(again), weights(built))
 
 
-def test_the_shipped_recipe_fits_its_worlds(monkeypatch):
+def test_the_shipped_recipe_fits_its_worlds():
     """What a stage mixes is drawn for the corpus, all of it is pretrained on, and every world of prose trains the tokenizer."""
     drawn = {pool for stage in SHIPPED["STAGES"] for pool in stage.mixture} - {"repeats"}
     assert drawn == set(SHIPPED["SIZES"]) and set(SHIPPED["TOKENIZER_SIZES"]) | set(SHIPPED["COMPANY"]) <= drawn

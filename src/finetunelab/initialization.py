@@ -30,7 +30,8 @@ class Shape:
 
 
 EMBEDDING_STD = 0.3
-# How far back the heads of the first layer look before training; None spreads over the last dozen tokens. A model of two heads has the last two.
+# How far back the heads of the first layer look before training; None spreads over the last dozen tokens. A model of two heads has the
+# last two.
 DISTANCES = (3, 2, 1, None)
 # Two tokens keep company when at most this many tokens lie between them.
 WINDOW = 25
@@ -119,7 +120,7 @@ def company(pools: Iterable[Pool], vocabulary: int, width: int, seed: int = 0) -
     smoothed = seen**0.75 / (seen**0.75).sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         information = np.log(counts) - np.log(np.outer(seen, smoothed))
-    left, values, _ = randomized_svd(np.nan_to_num(information, nan=0.0, neginf=0.0).clip(min=0).astype(np.float32), width, random_state=seed)
+    left, values, _ = randomized_svd(np.nan_to_num(information).clip(min=0).astype(np.float32), width, random_state=seed)
     vectors = left * np.sqrt(values)
     vectors -= vectors[seen > 0].mean(0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

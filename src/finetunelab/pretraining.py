@@ -1,10 +1,10 @@
 """Self-supervised learning on raw text, and the recipes of the shipped bases.
 
-The recipe is a curriculum, because few-shot learning does not come out of a plain mixture at this size. What a stage has taught stays in the
-mixture of the next ones: (1) random strings that come back, which form the heads that copy (induction heads, Olsson et al. 2022); (2) recall
-of what stands under a key; (3) classes under their own names, and under made-up names that a first line explains; (4) patterns with
-label words drawn anew for each document; (5) the town, with all of the others. A stage ends when its loss says that the step is
-learned, or at its last step.
+The recipe is a curriculum, because few-shot learning does not come out of a plain mixture at this size. What a stage has taught stays in
+the mixture of the next ones: (1) random strings that come back, which form the heads that copy (induction heads, Olsson et al. 2022);
+(2) recall of what stands under a key; (3) classes under their own names; (4) classes under made-up words that a first line explains;
+(5) patterns with label words that only the demonstrations explain; (6) the town, with all of the others. A stage ends when its loss
+says that the step is learned, or at its last step.
 """
 
 from __future__ import annotations

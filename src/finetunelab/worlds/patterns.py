@@ -1,7 +1,7 @@
 """Small scenes of town life, and few-shot documents made of the same stuff.
 
-``vignettes`` are plain prose: one person, one topic, a beginning and an end, and often its subject. They teach what belongs together: that roses,
-compost, and a spade are one kind of thing, and hooks, bait, and a pier another.
+``vignettes`` are plain prose: one person, one topic, a beginning and an end, and often its subject. They teach what belongs together:
+that roses, compost, and a spade are one kind of thing, and hooks, bait, and a pier another.
 
 ``patterns`` are documents of the form ``sentence -> label``, some demonstrations and a query. The two label words are drawn anew for
 every document, so the only way to answer is to find the demonstrations that the query resembles. A class is a *topic* (each pair of
@@ -65,7 +65,8 @@ _FORMATS = (  # what stands before the sentence, what between it and its label, 
     ("", " Kind:", True), ("", " Theme:", True), ("", " Group:", True), ("", " It goes under", True),
 )
 _LEGENDS = (
-    "{one}: {first}; {other}: {second}", "{first} means {one}, {second} means {other}.", "Write {first} for {one} and {second} for {other}.",
+    "{one}: {first}; {other}: {second}", "{first} means {one}, {second} means {other}.",
+    "Write {first} for {one} and {second} for {other}.",
     "Key: {one} = {first}, {other} = {second}", "Is it {one}? Then {first}. Is it {other}? Then {second}.",
 )
 _DEMONSTRATIONS = (2, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 8, 8, 9, 10, 11, 12)
@@ -335,7 +336,8 @@ def make_vignette(draw: Draw, topic: str | None = None) -> dict[str, Any]:
     first, *events = [draw.pick(scene.events[i]) for i in sorted(draw.some(range(len(scene.events)), 2 * len(plan) + 1))]
     states = [draw.pick(state) for state in draw.some(scene.states, len(plan))]
     # Some scenes begin with what was done and end where it ended: openings and ends alone would give the topic away.
-    sentences = [draw.write(prose, f"{topic}.open", **who) if draw.chance(0.5) else f"{draw.pick((person.first, person.name))} {first.did}."]
+    begins = draw.write(prose, f"{topic}.open", **who) if draw.chance(0.5) else f"{draw.pick((person.first, person.name))} {first.did}."
+    sentences = [begins]
     for i, frame in enumerate(plan):
         event, then, (now, was) = events[2 * i], events[2 * i + 1], states[i]
         if "{do" in frame and event.mishap:
