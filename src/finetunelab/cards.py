@@ -49,13 +49,14 @@ def model_card(directory: Path) -> str:
         f"Seed {recipe['seed']}; data hash `{recipe['data_hash']}`; world hash `{recipe['world_hash']}`. "
         f"{tokens / 1e6:.1f} million tokens and {flops / 1e15:.2f} PFLOP in all, {minutes:.0f} minutes of training, on one or two cores shared with other work.",
         "",
-        "| stage | steps | rows x tokens | learning rate | mixture (share of documents) |",
-        "|---|---|---|---|---|",
+        "| stage | steps | rows x tokens | learning rate | weight decay | mixture (share of documents) |",
+        "|---|---|---|---|---|---|",
     ]
     for stage in recipe["stages"]:
         mixture = ", ".join(f"{name} {share:g}" for name, share in stage["mixture"].items())
         lines.append(
-            f"| {stage['name']} | {stage['cost']['steps']:,} | {stage['batch']} x {stage['length']} | {stage['learning_rate']:g} | {mixture} |"
+            f"| {stage['name']} | {stage['cost']['steps']:,} | {stage['batch']} x {stage['length']} | {stage['learning_rate']:g} "
+            f"| {stage['weight_decay']:g} | {mixture} |"
         )
     lines.append("")
     for pool, (world, knobs) in recipe["drawn_with"].items():
