@@ -1,0 +1,121 @@
+"""Heads: small layers that turn a language model's states into something other than the next token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from .errors import UserError, unknown
+from .training import TrainConfig, TrainResult, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+POOLINGS = ("mean", "last")
+LONGEST = 256  # tokens of a text that are read; what stands behind is cut
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Reduce states of shape (batch, length, width) to one vector a text, of shape (batch, width).
+
+    "mean" averages over the text's tokens; "last" takes the state of its last token, the only one that has seen all of a text.
+    ``mask`` of shape (batch, length) is 1 on tokens and 0 on padding, which may stand on either side.
+    """
+    if pooling == "mean":
+        weights = mask[..., None].to(states.dtype)
+        return (states * weights).sum(1) / weights.sum(1)
+    if pooling == "last":
+        # The last column may be padding, so the place of the last token is looked up.
+        places = torch.arange(mask.shape[1], device=mask.device) * mask
+        return states[torch.arange(len(states), device=states.device), places.argmax(1)]
+    raise unknown("pooling", pooling, POOLINGS)
+
+
+class Classifier(torch.nn.Module):
+    """A language model with a linear layer on its pooled states, in place of its next-token layer.
+
+    Args:
+        model: a causal language model; its decoder is taken over, and trained along unless it is frozen.
+        classes: number of classes.
+        pooling: "mean" or "last", see ``pool``.
+        seed: draws the weights of the new layer.
+    """
+
+    def __init__(self, model: PreTrainedModel, classes: int, pooling: str = "mean", seed: int = 0):
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise unknown("pooling", pooling, POOLINGS)
+        self.decoder, self.pooling, self.config = model.get_decoder(), pooling, model.config
+        self.head = torch.nn.Linear(model.config.hidden_size, classes).to(model.device)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.02)
+            self.head.bias.zero_()
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Return "logits" of shape (batch, classes), and with labels of shape (batch,) the cross-entropy in nats as "loss"."""
+        states = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        logits = self.head(pool(states, attention_mask, self.pooling).to(self.head.weight.dtype))
+        outputs = {"logits": logits}
+        if labels is not None:
+            outputs["loss"] = torch.nn.functional.cross_entropy(logits.float(), labels)
+        return outputs
+
+
+def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST) -> list[list[int]]:
+    """Return the token ids of each text, its end token included, so that "last" means the same in every text."""
+    ids = tokenizer(list(texts), truncation=True, max_length=longest - 1)["input_ids"]
+    return [[*row, tokenizer.eos_token_id] for row in ids]
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
+    """Stack rows of token ids, padded on the right, as "input_ids" and "attention_mask" of shape (batch, longest row)."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def fit(
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], config: TrainConfig
+) -> TrainResult:
+    """Train a classifier in place on labelled texts and return what it cost.
+
+    Raises UserError when texts and labels differ in number, or a label is not one of the classes.
+    """
+    classes = classifier.head.out_features
+    if len(texts) != len(labels):
+        raise UserError(f"{len(texts)} texts have {len(labels)} labels", "give one label a text")
+    if not all(0 <= label < classes for label in labels):
+        raise UserError(f"labels must be 0 to {classes - 1}, found {sorted(set(labels))[:5]}", "number the classes from 0")
+    rows = list(zip(tokenized(tokenizer, texts), labels, strict=True))
+
+    def collate(batch):
+        return padded([ids for ids, _ in batch], tokenizer.pad_token_id) | {"labels": torch.tensor([label for _, label in batch])}
+
+    return train(classifier, rows, config, collate=collate)
+
+
+@torch.inference_mode()
+def predict(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:
+    """Return the probability of every class for every text, of shape (texts, classes), on the CPU."""
+    classifier.eval()
+    rows = tokenized(tokenizer, texts)
+    # Texts of like length share a batch, so that little is spent on padding.
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found = torch.empty(len(rows), classifier.head.out_features)
+    device = classifier.head.weight.device
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        batch = {key: value.to(device) for key, value in padded([rows[i] for i in indices], tokenizer.pad_token_id).items()}
+        found[indices] = classifier(**batch)["logits"].float().softmax(-1).cpu()
+    return found
+
+
+def accuracy(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int]) -> float:
+    """Return the share of texts whose likeliest class is their label."""
+    return float((predict(classifier, tokenizer, texts).argmax(1) == torch.tensor(labels)).float().mean())

@@ -1,0 +1,83 @@
+"""The classification head: pooling, agreement with the library's own classifier, training, and bad input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaForSequenceClassification
+
+from finetunelab.errors import UserError
+from finetunelab.heads import LONGEST, Classifier, accuracy, fit, padded, pool, predict, tokenized
+from finetunelab.models import freeze, load_model, load_tokenizer
+from finetunelab.training import TrainConfig
+
+TEXTS = ["We baked bread all day.", "No.", "The letter came late, and nobody read it before the evening was over."]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer("nano-small")
+
+
+def test_pooling_reads_tokens_and_never_padding():
+    states = torch.arange(24.0).reshape(2, 4, 3)
+    right, left = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]]), torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    assert torch.equal(pool(states, right, "mean")[0], states[0, :2].mean(0))
+    assert torch.equal(pool(states, right, "last"), torch.stack([states[0, 1], states[1, 3]]))
+    assert torch.equal(pool(states, left, "last")[0], states[0, 3])
+    with pytest.raises(UserError, match="did you mean mean"):
+        pool(states, right, "meen")
+
+
+def test_last_pooling_gives_the_logits_of_the_librarys_classifier(tokenizer):
+    ours = Classifier(load_model("nano-small"), 3, "last", seed=1)
+    config = load_model("nano-small").config
+    config.num_labels, config.pad_token_id = 3, tokenizer.pad_token_id
+    theirs = LlamaForSequenceClassification(config).eval()
+    theirs.model.load_state_dict(ours.decoder.state_dict())
+    with torch.no_grad():
+        theirs.score.weight.copy_(ours.head.weight)
+        batch = padded(tokenized(tokenizer, TEXTS), tokenizer.pad_token_id)
+        assert torch.allclose(ours(**batch)["logits"], theirs(**batch).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last"])
+def test_a_text_is_classified_alike_alone_and_beside_longer_ones(tokenizer, pooling):
+    classifier = Classifier(load_model("nano-small"), 2, pooling)
+    together = predict(classifier, tokenizer, TEXTS)
+    alone = torch.cat([predict(classifier, tokenizer, [text]) for text in TEXTS])
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert torch.allclose(together.sum(1), torch.ones(3))
+
+
+def test_training_learns_the_labels_and_a_frozen_decoder_stays_as_it_was(tokenizer):
+    texts = [f"{word} {i}" for i in range(20) for word in ("bread", "rain")]
+    labels = [0, 1] * 20
+    config = TrainConfig(steps=30, batch_size=8, learning_rate=1e-2, warmup=2)
+    classifier = Classifier(load_model("nano-small"), 2)
+    freeze(classifier.decoder.parameters())
+    before = {name: value.clone() for name, value in classifier.decoder.state_dict().items()}
+    assert accuracy(classifier, tokenizer, texts, labels) < 0.9
+    result = fit(classifier, tokenizer, texts, labels, config)
+    assert accuracy(classifier, tokenizer, texts, labels) == 1.0
+    assert all(torch.equal(value, before[name]) for name, value in classifier.decoder.state_dict().items())
+    assert result.cost.trained_parameters == 2 * classifier.config.hidden_size + 2
+
+
+def test_texts_are_cut_at_the_limit_and_end_with_the_end_token(tokenizer):
+    short, long = tokenized(tokenizer, ["bread", "bread " * 1000])
+    assert short[-1] == long[-1] == tokenizer.eos_token_id
+    assert len(long) == LONGEST
+
+
+def test_the_seed_draws_the_head():
+    heads = [Classifier(load_model("nano-small"), 2, seed=seed).head.weight for seed in (0, 0, 1)]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_bad_labels_are_named(tokenizer):
+    classifier = Classifier(load_model("nano-small"), 2)
+    with pytest.raises(UserError, match="3 texts have 2 labels"):
+        fit(classifier, tokenizer, TEXTS, [0, 1], TrainConfig(steps=1))
+    with pytest.raises(UserError, match="labels must be 0 to 1"):
+        fit(classifier, tokenizer, TEXTS, [0, 1, 2], TrainConfig(steps=1))
