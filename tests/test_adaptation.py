@@ -47,9 +47,21 @@ def test_the_distance_is_unbiased_and_that_of_the_definition():
     assert two_sample_test(source, target).distance == pytest.approx(expected)
 
 
-def test_a_sample_of_one_is_refused():
+def test_samples_that_cannot_be_tested_are_refused():
     with pytest.raises(UserError, match="fewer than two"):
         two_sample_test(sample(1), sample(5))
+    broken = sample(5)
+    broken[2, 3] = np.nan
+    with pytest.raises(UserError, match="not a number"):
+        two_sample_test(broken, sample(5))
+
+
+def test_the_perplexity_gap_is_how_much_more_the_target_surprises():
+    model, tokenizer = load_model("nano-small"), load_tokenizer("nano-small")
+    french, thai = ([row["text"] for row in worlds.generator(f"{cuisine}_recipes").rows(8, "test", 7)] for cuisine in ("french", "thai"))
+    gap = adaptation.perplexity_gap(model, tokenizer, french, thai)
+    assert gap == pytest.approx(perplexity(model, tokenizer, thai) / perplexity(model, tokenizer, french)) and gap > 10
+    assert adaptation.perplexity_gap(model, tokenizer, thai, french) == pytest.approx(1 / gap)
 
 
 def test_features_of_a_text_do_not_hang_on_its_neighbors():
@@ -58,6 +70,10 @@ def test_features_of_a_text_do_not_hang_on_its_neighbors():
     together = adaptation.features(model, tokenizer, texts)
     assert together.shape == (3, model.config.hidden_size)
     np.testing.assert_allclose(together[1], adaptation.features(model, tokenizer, texts[1:2])[0], atol=1e-5)
+    ids = torch.tensor([[*tokenizer(texts[0])["input_ids"], tokenizer.eos_token_id]])
+    with torch.no_grad():
+        last = model(ids, output_hidden_states=True).hidden_states[-1]
+    np.testing.assert_allclose(together[0], last[0].mean(0), atol=1e-5)
 
 
 def test_a_novice_has_the_shape_and_none_of_the_weights():
@@ -65,7 +81,7 @@ def test_a_novice_has_the_shape_and_none_of_the_weights():
     torch.manual_seed(7)
     state = torch.get_rng_state()
     first, again, other = novice(model, 0), novice(model, 0), novice(model, 1)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.get_rng_state(), state) and first.config is not model.config
     for (name, value), (_, twin), (_, stranger) in zip(
         model.named_parameters(), first.named_parameters(), other.named_parameters(), strict=True
     ):
@@ -79,8 +95,8 @@ def test_continued_training_makes_the_new_texts_less_surprising():
     model, tokenizer = load_model("nano-small"), load_tokenizer("nano-small")
     texts = {split: [row["text"] for row in worlds.generator("thai_recipes").rows(60, split, 7)] for split in ("train", "test")}
     before = perplexity(model, tokenizer, texts["test"])
-    result = continue_training(model, tokenizer, texts["train"], TrainConfig(steps=12, batch_size=8, learning_rate=2e-3, warmup=2), length=64)
-    assert result.cost.tokens == 12 * 8 * 64
+    result = continue_training(model, tokenizer, texts["train"], TrainConfig(steps=12, batch_size=2, learning_rate=2e-3, warmup=2))
+    assert result.cost.tokens == 12 * 2 * 256
     assert perplexity(model, tokenizer, texts["test"]) < 0.7 * before
 
 
@@ -90,6 +106,8 @@ def test_continued_training_wants_texts_and_a_number_of_steps():
         continue_training(model, tokenizer, [], TrainConfig(steps=1))
     with pytest.raises(UserError, match="how long"):
         continue_training(model, tokenizer, ["one"], TrainConfig())
+    with pytest.raises(UserError, match="a row 8; give length="):
+        continue_training(model, tokenizer, ["one " * 20], TrainConfig(steps=1), length=8)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
@@ -105,6 +123,8 @@ def test_replay_mixes_in_the_share_that_was_asked_for(share):
 def test_replay_refuses_what_it_cannot_do():
     with pytest.raises(UserError, match="out of range"):
         with_replay([1], [2], 1.0)
+    with pytest.raises(UserError, match="no old example"):
+        with_replay([1, 2, 3, 4], [5], 0.1)
     with pytest.raises(UserError, match="needs 100 old examples and got 3"):
         with_replay(list(range(100)), [1, 2, 3], 0.5)
 
@@ -120,3 +140,9 @@ def test_the_amount_is_interpolated_in_logarithms_and_bounded_where_the_curve_do
 def test_a_lucky_point_early_on_does_not_count_as_reaching():
     lucky = amount_to_reach([8, 16, 32, 64], [0.82, 0.5, 0.7, 0.9], 0.8)
     assert lucky.bound == "=" and 32 < lucky.amount < 64
+
+
+@pytest.mark.parametrize(("amounts", "scores"), [([], []), ([0, 8], [0.1, 0.2]), ([8, 4], [0.1, 0.2]), ([4, 8], [0.1, float("nan")]), ([4, 8], [0.1])])
+def test_a_curve_that_is_none_is_refused(amounts, scores):
+    with pytest.raises(UserError, match="rising amounts"):
+        amount_to_reach(amounts, scores, 0.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import string
 from types import SimpleNamespace
@@ -145,6 +146,14 @@ def test_exactly_the_answers_that_stand_earlier_are_flagged(tokenizer, name):
 
 def test_rows_without_answers_have_no_flags(tokenizer):
     assert (encode([{"text": "plain prose"}, {"text": "more of it", "spans": []}], tokenizer).kinds == PROSE).all()
+
+
+def test_a_large_vocabulary_keeps_its_token_ids(tokenizer):
+    large = copy.deepcopy(tokenizer)
+    large.add_tokens([f"<more {i}>" for i in range(70_000)])
+    pool = encode([{"text": "one <more 69999>"}], large)
+    assert int(pool.tokens.max()) == large.convert_tokens_to_ids("<more 69999>") > 2**16
+    assert data_hash({"pool": pool}) != data_hash({"pool": Pool(pool.tokens - (pool.tokens >= 2**16) * np.uint32(2**16), pool.kinds, pool.starts)})
 
 
 def test_what_can_be_known_is_flagged_in_prose_wherever_it_stands(tokenizer):

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finetunelab.adaptation import novice
 from finetunelab.experiments import adaptation as chapter
 from finetunelab.experiments import seed_of_data
-from finetunelab.models import load_model
 
 SMALL = "nano-small"
 EVIDENCE = Path(__file__).resolve().parents[1] / "book" / "evidence"
@@ -21,53 +19,32 @@ def test_an_error_rate_is_never_zero_nor_one():
     assert chapter.error(0.5, 98) == 0.5
 
 
-def test_a_detector_of_mail_does_worse_on_posts_and_best_at_home():
-    found = chapter.detector_meets_posts(0, 0, letters=320, n_test=100, base=SMALL)
+def test_a_detector_of_mail_meets_mail_posts_and_each_difference_alone(monkeypatch):
+    drawn, draw = [], chapter.draw
+    monkeypatch.setattr(chapter, "draw", lambda *given, **knobs: drawn.append((*given, knobs)) or draw(*given, **knobs))
+    found = chapter.detector_meets_posts(3, 0, letters=320, n_test=100, base=SMALL)
     errors = found.arms["A1.gap"]
-    assert errors["mail"] < 0.3 < errors["posts"]
-    assert [row["texts"] for row in found.rows] == ["mail", "posts", *chapter.CAUSES]
-    assert found.rows[1]["error"] == errors["posts"]
+    assert found.arms["A1.ratio"] == errors and errors["mail"] < 0.3 < errors["posts"]
+    assert [row["texts"] for row in found.rows[::3]] == ["mail", "posts", *chapter.CAUSES]
+    assert [row["error"] for row in found.rows if row["model"] == "detector"] == list(errors.values())
+    assert {row["error"] for row in found.rows if row["model"] == "majority class"} != {0.5}
+    tests = [knobs for world, n, split, data_seed, knobs in drawn if (world, n, split, data_seed) == ("posts", 100, "test", seed_of_data(3, 0))]
+    # All four at once, then each by itself with the other three as in mail.
+    assert tests == [dict.fromkeys(chapter.CAUSES, 1.0)] + [{c: float(c == cause) for c in chapter.CAUSES} for cause in chapter.CAUSES]
+    assert {given[:4] for given in drawn if given[0] == "mail"} == {("mail", 320, "train", 1003), ("mail", 100, "test", 1003)}
 
 
-@pytest.fixture
-def brief(monkeypatch):
-    """Ten steps on Thai recipes, however many there are, and no recipe is written."""
-    monkeypatch.setattr(chapter, "chef_steps", lambda n: 10)
-    monkeypatch.setattr(chapter, "valid_share", lambda *_: 0.0)
-
-
-def test_a_chef_of_french_recipes_is_ahead_of_a_novice_before_it_reads_a_thai_one(brief):
-    found = chapter.chef(0, 0, amounts=(0, 100), steps=40, n_test=20, base=SMALL)
-    at = {(row["arm"], row["recipes"]): row["perplexity"] for row in found.rows}
-    assert at["French", 0] < 0.5 * at["novice", 0]
-    assert at["French", 100] < at["French", 0] and at["novice", 100] < at["novice", 0]
-    assert found.arms["A5"] == {"French": at["French", 100], "novice": at["novice", 100]}
-
-
-def test_the_novice_is_where_the_chef_began():
-    untrained, chef = novice(load_model(SMALL), 3), chapter.read_french(3, 1000, 1, SMALL)
-    for (name, before), (_, after) in zip(untrained.named_parameters(), chef.named_parameters(), strict=True):
-        assert float((before - after).detach().abs().max()) <= 1.1 * chapter.CHEF_RATES["pretraining"], name
-
-
-def test_validity_is_judged_by_the_oracle(monkeypatch):
-    rows = chapter.recipes("french", 4, "test", 7)
-    monkeypatch.setattr(chapter, "generate", lambda model, tokenizer, prompts, **_: [row["text"].removeprefix(row["prompt"]) for row in rows[:2]] + ["", ""])
-    assert chapter.valid_share(None, None, rows, 0) == 0.5
-
-
-@pytest.mark.parametrize(("experiment", "chosen", "best"), [
-    ("A1", {"detector": chapter.DETECTOR_RATE}, max), ("A5", chapter.CHEF_RATES, min),
-])
-def test_learning_rates_are_the_best_of_their_sweeps(experiment, chosen, best):
-    with (EVIDENCE / f"{experiment}-rates.csv").open(newline="") as file:
+def test_the_learning_rate_is_the_best_of_its_sweep():
+    with (EVIDENCE / "A1-rates.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert [float(row["rate"]) for row in rows] == list(chapter.DETECTOR_SWEEP)
     assert {row["seed"] for row in rows} == {str(chapter.SWEEP_SEED)} and chapter.SWEEP_SEED < seed_of_data(0, 0)
-    score = "accuracy" if best is max else "perplexity"
-    found = {arm: float(best((row for row in rows if row["arm"] == arm), key=lambda row: float(row[score]))["rate"]) for arm in chosen}
-    assert found == chosen
+    assert float(max(rows, key=lambda row: float(row["accuracy"]))["rate"]) == chapter.DETECTOR_RATE
 
 
-def test_every_arm_has_a_sweep_of_the_same_size(brief):
-    rows = chapter.sweep_chef(rates=(1e-3, 3e-3), steps=2, n=10, base=SMALL)
-    assert [(row["arm"], row["rate"]) for row in rows] == [(arm, rate) for arm in chapter.CHEF_RATES for rate in (1e-3, 3e-3)]
+def test_the_sweep_trains_at_each_rate_and_never_sees_a_post(monkeypatch):
+    drawn, draw = [], chapter.draw
+    monkeypatch.setattr(chapter, "draw", lambda *given, **knobs: drawn.append(given) or draw(*given, **knobs))
+    rows = chapter.sweep_detector(rates=(1e-5, 3e-3), letters=320, n=100, base=SMALL)
+    assert [row["rate"] for row in rows] == [1e-5, 3e-3] and rows[0]["accuracy"] < rows[1]["accuracy"]
+    assert {(given[0], given[2], given[3]) for given in drawn} == {("mail", "train", 900), ("mail", "validation", 900)}

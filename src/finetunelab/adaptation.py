@@ -6,6 +6,7 @@ the two (no label needed)? how is a trained model trained further? and what does
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 import re
@@ -18,7 +19,7 @@ import torch
 
 from .corpus import PackedRows, encode, stack, weighted_next_token_loss
 from .errors import UserError
-from .heads import padded, pool, tokenized
+from .heads import batches, pool
 from .skills import perplexity
 from .training import TrainConfig, TrainResult, train
 
@@ -44,16 +45,12 @@ def new_words(source: Sequence[str], target: Sequence[str]) -> float:
 
 
 @torch.inference_mode()
-def features(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+def features(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> np.ndarray:
     """Return the mean state of the last layer for each text, of shape (texts, width): what a frozen model makes of it."""
-    rows = tokenized(tokenizer, texts)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found = np.empty((len(rows), model.config.hidden_size), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        batch = {key: value.to(model.device) for key, value in padded([rows[i] for i in indices], tokenizer.pad_token_id).items()}
+    found = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
+    for places, batch in batches(tokenizer, texts, model.device):
         states = model.get_decoder()(**batch, use_cache=False).last_hidden_state
-        found[indices] = pool(states.float(), batch["attention_mask"], "mean").cpu().numpy()
+        found[places] = pool(states.float(), batch["attention_mask"], "mean").cpu().numpy()
     return found
 
 
@@ -73,11 +70,13 @@ def two_sample_test(source: np.ndarray, target: np.ndarray, seed: int = 0, permu
     samples. The p value counts how many random divisions of the pooled vectors give as great a distance, itself included: it is never
     below 1 / (permutations + 1).
 
-    Raises UserError when a sample has fewer than two vectors.
+    Raises UserError when a sample has fewer than two vectors, or one that is not finite.
     """
     if min(len(source), len(target)) < 2:
         raise UserError("a two-sample test got fewer than two texts", "give at least two of each kind, better two hundred")
     both = np.concatenate([source, target]).astype(np.float64)
+    if not np.isfinite(both).all():
+        raise UserError("a feature is not a number", "compute the features in float32: 16-bit formats overflow")
     both = (both - both.mean(0)) / np.maximum(both.std(0), 1e-9)
     squares = (both**2).sum(1)
     distances = np.maximum(squares[:, None] + squares[None] - 2 * both @ both.T, 0)
@@ -94,7 +93,8 @@ def two_sample_test(source: np.ndarray, target: np.ndarray, seed: int = 0, permu
 
     found = discrepancy(np.arange(n + m))
     rng = np.random.default_rng(seed)
-    as_great = sum(discrepancy(rng.permutation(n + m)) >= found for _ in range(permutations))
+    # A division and its mirror image are equally far apart, but for rounding.
+    as_great = sum(discrepancy(rng.permutation(n + m)) >= found - 1e-12 for _ in range(permutations))
     return TwoSample(float(found), (1 + as_great) / (1 + permutations))
 
 
@@ -112,7 +112,7 @@ def novice(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(model.config).to(model.device).eval()
+        return AutoModelForCausalLM.from_config(copy.deepcopy(model.config)).to(model.device).eval()
 
 
 def continue_training(
@@ -120,14 +120,19 @@ def continue_training(
 ) -> TrainResult:
     """Train a causal language model in place on more texts, by the loss that it was pretrained with, and return what it cost.
 
-    Texts are packed into rows of ``length`` tokens, drawn anew for every row, so ``config.steps`` must be given: a pass over the data has no
-    end here. Gururangan et al. (2020, arXiv:2004.10964) call this domain-adaptive pretraining.
+    Rows of ``length`` tokens are packed from whole texts, drawn anew for every row and cut at its end, so ``config.steps`` must be given: a pass
+    over the data has no end here. Gururangan et al. (2020, arXiv:2004.10964) call this domain-adaptive pretraining.
+
+    Raises UserError without texts or steps, and for a text that no row can hold: its end would never be learned.
     """
     if not texts:
         raise UserError("there are no texts to train on", "give at least one")
     if config.steps is None:
         raise UserError("continue_training was not told how long", "give TrainConfig a number of steps")
     pools = {"texts": encode([{"text": text} for text in texts], tokenizer)}
+    longest = int(np.diff(pools["texts"].starts).max())
+    if longest > length:
+        raise UserError(f"a text has {longest} tokens and a row {length}", f"give length={longest} or more, or cut the texts first")
     rows = PackedRows(
         pools, {"texts": 1.0}, rows=config.steps * config.batch_size * config.accumulate, length=length, vocab=len(tokenizer), seed=config.seed
     )
@@ -135,15 +140,17 @@ def continue_training(
 
 
 def with_replay(new: Sequence, old: Sequence, share: float, seed: int = 0) -> list:
-    """Return the new examples with old ones among them, so that ``share`` of all are old (experience replay).
+    """Return the new examples with old ones among them, so that about ``share`` of all examples are old (experience replay).
 
-    Old examples are drawn without repetition, and the order is shuffled.
+    The number of old examples is rounded; they are drawn without repetition, and the order is shuffled.
 
-    Raises UserError for a share outside [0, 1) or too few old examples.
+    Raises UserError for a share outside [0, 1), one that rounds to no old example, or too few old examples.
     """
     if not 0 <= share < 1:
         raise UserError(f"a replay share of {share} is out of range", "choose a share from 0 to below 1, such as 0.1")
     wanted = round(len(new) * share / (1 - share))
+    if share and not wanted:
+        raise UserError(f"a share of {share} of {len(new)} new examples is no old example at all", "choose a larger share")
     if wanted > len(old):
         raise UserError(f"replay needs {wanted} old examples and got {len(old)}", "give more of them or a smaller share")
     rng = random.Random(seed)
@@ -171,9 +178,14 @@ def amount_to_reach(amounts: Sequence[float], scores: Sequence[float], target: f
 
     Curves from few labels wobble, so scores are first made non-decreasing by pooling neighbors that fall (isotonic regression,
     Barlow et al. 1972). A target below the first score or above the last leaves only a bound.
+
+    Raises UserError unless the amounts are above zero and rise, with a finite score each.
     """
     from sklearn.isotonic import IsotonicRegression
 
+    rising = all(low < high for low, high in zip(amounts, amounts[1:], strict=False))
+    if not amounts or amounts[0] <= 0 or not rising or len(scores) != len(amounts) or not all(map(math.isfinite, scores)):
+        raise UserError("a learning curve needs rising amounts above zero and a score for each", "sort the points and leave out zero")
     logs = [math.log(amount) for amount in amounts]
     smooth = IsotonicRegression().fit_transform(logs, scores)
     if smooth[0] >= target:

@@ -88,7 +88,7 @@ def encode(rows: list[dict], tokenizer: PreTrainedTokenizerFast) -> Pool:
         mine = np.full(len(ids) + 1, AROUND if len(spans) else PROSE, dtype=np.uint8)
         for start, end in answers:
             mine[: len(ids)][[a < end and b > start for a, b in offsets]] = ANSWER
-        tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=np.uint16))
+        tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=np.uint16 if len(tokenizer) <= 2**16 else np.uint32))
         kinds.append(mine)
         starts.append(starts[-1] + len(mine))
     return Pool(np.concatenate(tokens), np.concatenate(kinds), np.array(starts))
@@ -124,7 +124,8 @@ def data_hash(pools: dict[str, Pool]) -> str:
     digest = hashlib.sha256()
     for world in sorted(pools):
         digest.update(world.encode())
-        digest.update(pools[world].tokens.astype("<u2").tobytes())
+        tokens = pools[world].tokens
+        digest.update(tokens.astype(tokens.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,18 +80,34 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
+def batches(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], device: torch.device, batch_size: int = 64
+) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
+    """Yield the places of some texts and the texts as a batch. Texts of like length share one, so that little is spent on padding."""
+    rows = tokenized(tokenizer, texts)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        batch = padded([rows[i] for i in places], tokenizer.pad_token_id)
+        yield places, {key: value.to(device) for key, value in batch.items()}
+
+
+def _check(texts: Sequence[str], labels: Sequence[int], classes: int) -> None:
+    if len(texts) != len(labels) or not texts:
+        raise UserError(f"there are {len(texts)} texts and {len(labels)} labels", "give at least one text, and one label each")
+    strange = sorted({label for label in labels if label not in range(classes)})
+    if strange:
+        raise UserError(f"labels must be whole numbers from 0 to {classes - 1}, found {strange[:5]}", "number the classes from 0")
+
+
 def fit(
     classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], config: TrainConfig
 ) -> TrainResult:
     """Train a classifier in place on labelled texts and return what it cost.
 
-    Raises UserError when texts and labels differ in number, or a label is not one of the classes.
+    Raises UserError when there are none, texts and labels differ in number, or a label is not one of the classes.
     """
-    classes = classifier.head.out_features
-    if len(texts) != len(labels):
-        raise UserError(f"{len(texts)} texts have {len(labels)} labels", "give one label a text")
-    if not all(0 <= label < classes for label in labels):
-        raise UserError(f"labels must be 0 to {classes - 1}, found {sorted(set(labels))[:5]}", "number the classes from 0")
+    _check(texts, labels, classifier.head.out_features)
     rows = list(zip(tokenized(tokenizer, texts), labels, strict=True))
 
     def collate(batch):
@@ -101,21 +117,16 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 64) -> torch.Tensor:
+def predict(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
     """Return the probability of every class for every text, of shape (texts, classes), on the CPU."""
     classifier.eval()
-    rows = tokenized(tokenizer, texts)
-    # Texts of like length share a batch, so that little is spent on padding.
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    found = torch.empty(len(rows), classifier.head.out_features)
-    device = classifier.head.weight.device
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        batch = {key: value.to(device) for key, value in padded([rows[i] for i in indices], tokenizer.pad_token_id).items()}
-        found[indices] = classifier(**batch)["logits"].float().softmax(-1).cpu()
+    found = torch.empty(len(texts), classifier.head.out_features)
+    for places, batch in batches(tokenizer, texts, classifier.head.weight.device):
+        found[places] = classifier(**batch)["logits"].float().softmax(-1).cpu()
     return found
 
 
 def accuracy(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int]) -> float:
-    """Return the share of texts whose likeliest class is their label."""
+    """Return the share of texts whose likeliest class is their label. Raises UserError as ``fit`` does."""
+    _check(texts, labels, classifier.head.out_features)
     return float((predict(classifier, tokenizer, texts).argmax(1) == torch.tensor(labels)).float().mean())
