@@ -4,7 +4,8 @@ The recipe is a curriculum, because few-shot learning does not come out of a pla
 the mixture of the next ones: (1) random strings that come back, which form the heads that copy (induction heads, Olsson et al. 2022);
 (2) recall of what stands under a key; (3) the same in sentences, notes with questions; (4) classes under their own names; (5) classes
 under made-up words that a first line explains; (6) patterns with label words that only the demonstrations explain; (7) the town, with
-all of the others. A stage ends when its loss says that the step is learned, or at its last step.
+all of the others; (8) more of what is not learned well yet, at a lower learning rate. A stage ends when its loss says that the step is
+learned, or at its last step.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ STAGES = (
         {"patterns": 0.44, "legend": 0.1, "named": 0.04, "vignettes": 0.17, "notes": 0.2, "sorting": 0.03, "recall": 0.02},
         3000, 192, 16, 3e-3, answer_weight=5.0,
     ),
-    # The decay keeps the last and longest stage from learning wordings by heart: with it, facts are known in wordings never shown.
+    # The decay keeps the longest stage from learning wordings by heart: with it, facts are known in wordings never shown.
     Stage(
         "7-world",
         {
@@ -84,6 +85,15 @@ STAGES = (
             "french_recipes": 0.17, "encyclopedia": 0.13, "mail": 0.06, "reviews": 0.06,
         },
         9000, 256, 16, 3e-3, schedule="cosine", answer_weight=4.0, around_share=0.2, weight_decay=0.3,
+    ),
+    # Recipes and patterns were still getting better when the learning rate had fallen to nothing.
+    Stage(
+        "8-practice",
+        {
+            "patterns": 0.3, "legend": 0.02, "vignettes": 0.06, "notes": 0.12, "french_recipes": 0.3, "encyclopedia": 0.12, "mail": 0.04,
+            "reviews": 0.04,
+        },
+        1200, 256, 16, 1e-3, schedule="cosine", answer_weight=4.0, around_share=0.2, weight_decay=0.3,
     ),
 )
 SIZES = {
