@@ -85,7 +85,7 @@ def test_world_show_and_list(monkeypatch, capsys):
 
 def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     asked = []
-    pretraining = SimpleNamespace(build=lambda size, out: asked.append((size, out)) or out, ship=lambda directory, seed: asked.append((directory, seed)))
+    pretraining = SimpleNamespace(build=lambda size, out: asked.append((size, out)) or out, ship=lambda directory: asked.append(directory))
     skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
@@ -97,8 +97,8 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(threads)
-    assert cli.main(["base", "ship", "x", "--data-seed", "8"]) == 0
-    assert asked == [("small", "x"), ("x", 8)]
+    assert cli.main(["base", "ship", "x"]) == 0
+    assert asked == [("small", "x"), "x"]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

@@ -171,3 +171,28 @@ def test_a_stage_of_another_recipe_is_refused(built, tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "STAGES", changed)
     with pytest.raises(UserError, match="another recipe; remove it"):
         build("base", again, SCALE, lambda line: None)
+
+
+def test_a_shipped_base_says_what_each_draw_gave_and_whether_its_goals_are_reached(tmp_path, monkeypatch):
+    from finetunelab import skills
+
+    gave = {1000: (0.97, 0.93), 1001: (0.97, 0.97), 1002: (0.98, 0.98)}
+
+    def report(data_seed, name, say):
+        surely, barely = gave[data_seed]
+        return {"skills": {"recipe_valid": surely, "fewshot_k8": barely, "notes_4": 0.5}, "perplexity": {"mail": 2.0 * surely}, "step_seconds": surely}
+
+    monkeypatch.setattr(skills, "report", report)
+    monkeypatch.setattr(pretraining, "DRAWS", tuple(gave))
+    monkeypatch.setattr(pretraining, "CHECKPOINTS", tmp_path / "package")
+    monkeypatch.setattr(pretraining, "CHECKSUMS", tmp_path / "package" / "checksums.json")
+    (tmp_path / "package" / "nano").mkdir(parents=True)
+    (tmp_path / "package" / "nano" / "stale.json").write_text("{}")
+    pretraining.CHECKSUMS.write_text('{"another": {}}')
+    target = pretraining.ship(build("base", tmp_path / "out", SCALE, say=lambda line: None), say=lambda line: None)
+    recorded = json.loads((target / "report.json").read_text())
+    assert recorded["draws"]["fewshot_k8"] == [0.93, 0.97, 0.98] and recorded["data_seeds"] == [1000, 1001, 1002]
+    assert recorded["skills"]["fewshot_k8"] == 0.96 and recorded["perplexity"] == {"mail": 1.9467} and recorded["step_seconds"] == 0.97
+    rows = {line.split(" | ")[0]: line.split(" | ")[-1] for line in (target / "README.md").read_text().splitlines() if " at least " in line}
+    assert [verdict.strip(" |") for verdict in rows.values()] == ["yes", "on average", "no"]
+    assert set(json.loads(pretraining.CHECKSUMS.read_text())) == {"another", "nano"} and not (target / "stale.json").exists()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .stats import t_interval
+
 # The least each skill must reach, so that the chapters have something to build on; None where a value is only reported.
 GOALS: dict[str, tuple[str, float | None]] = {
     "recipe_valid": ("valid continuations of French recipes (200 sampled, temperature 0.7)", 0.95),
@@ -66,21 +68,23 @@ def model_card(directory: Path) -> str:
         "",
         "## Measured",
         "",
-        f"On texts that it was not trained on (data seed {report['data_seed']}); `finetunelab base report --data-seed N` measures it again.",
+        f"On texts that it was not trained on, drawn {len(report['data_seeds'])} times (data seeds {', '.join(map(str, report['data_seeds']))}): the mean with "
+        "the 95 % interval of Student's t over the draws. `finetunelab base report --data-seed N` measures one draw. The facts are the town's and have no draw.",
         "",
-        "| skill | measured | goal | reached |" if base else "| skill | measured |",
-        "|---|---|---|---|" if base else "|---|---|",
+        "| skill | measured | interval | goal | reached |" if base else "| skill | measured | interval |",
+        "|---|---|---|---|---|" if base else "|---|---|---|",
     ]
-    for skill, value in report["skills"].items():
+    for skill, draws in report["draws"].items():
         name, goal = GOALS[skill]
-        if not base:
-            lines.append(f"| {name} | {value:.3f} |")
-        elif skill == "fewshot_k0":
-            lines.append(f"| {name} | {value:.3f} | .45 to .55 | {'yes' if abs(value - 0.5) <= 0.05 else 'no'} |")
-        elif goal is None:
-            lines.append(f"| {name} | {value:.3f} | reported | |")
-        else:
-            lines.append(f"| {name} | {value:.3f} | at least {goal:.2f} | {'yes' if value >= goal else 'no'} |")
+        found = t_interval(draws)
+        line = f"| {name} | {found.estimate:.3f} | {found.low:.3f} to {found.high:.3f} |"
+        if base and skill == "fewshot_k0":
+            line += f" .45 to .55 | {'yes' if max(abs(found.low - 0.5), abs(found.high - 0.5)) <= 0.05 else 'no'} |"
+        elif base and goal is None:
+            line += " reported | |"
+        elif base:
+            line += f" at least {goal:.2f} | {'yes' if found.low >= goal else 'on average' if found.estimate >= goal else 'no'} |"
+        lines.append(line)
     lines += ["", "| texts | perplexity |", "|---|---|"]
     lines += [f"| {domain} | {value:.2f} |" for domain, value in report["perplexity"].items()]
     lines += [

@@ -88,7 +88,6 @@ def _base(group: Any) -> None:
     report.add_argument("--model", metavar="NAME", default="nano", help="a shipped base or the directory of a built one (default: nano)")
     ship = _command(group, "ship", "measure a built base, write its model card, and put it into the package", _base_ship)
     ship.add_argument("directory", metavar="DIR")
-    ship.add_argument("--data-seed", type=int, default=1000, help="the draw of texts it is tested on (default: 1000)")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
     build.add_argument("--size", choices=("base", "small"), default="base")
@@ -174,7 +173,7 @@ def _base_build(args: argparse.Namespace) -> None:
 def _base_ship(args: argparse.Namespace) -> None:
     from .pretraining import ship
 
-    print(ship(args.directory, args.data_seed))
+    print(ship(args.directory))
 
 
 def _world_show(args: argparse.Namespace) -> None:

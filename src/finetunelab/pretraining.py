@@ -31,6 +31,7 @@ from .training import TrainConfig, train
 CONTEXT = 1024
 VOCABULARY = 4096
 SEED = 0
+DRAWS = (1000, 1001, 1002, 1003, 1004)  # the data seeds that a finished base is measured on
 SHAPES = {"base": Shape(128, 6, 4, 352), "small": Shape(56, 3, 2, 128)}
 NAMES = {"base": "nano", "small": "nano-small"}
 
@@ -144,18 +145,30 @@ def build(size: str, out: Path, scale: float = 1.0, say: Callable[[str], None] =
     return directory
 
 
-def ship(directory: Path, data_seed: int, say: Callable[[str], None] = print) -> Path:
-    """Measure a finished build, write its model card, and put it into the package with its checksums; return where it lies."""
+def ship(directory: Path, say: Callable[[str], None] = print) -> Path:
+    """Measure a finished build on ``DRAWS``, write its model card, and put it into the package with its checksums; return where it lies.
+
+    The report holds what each draw gave, and of all values the means.
+    """
     from .skills import report
 
     directory = Path(directory)
-    (directory / "report.json").write_text(json.dumps({"data_seed": data_seed} | report(data_seed, str(directory), say=say), indent=1) + "\n")
+    draws = [report(seed, str(directory), say=say) for seed in DRAWS]
+
+    def mean(key: str) -> dict[str, float]:
+        return {name: round(sum(draw[key][name] for draw in draws) / len(draws), 4) for name in draws[0][key]}
+
+    recorded = {
+        "data_seeds": DRAWS, "skills": mean("skills"), "draws": {skill: [draw["skills"][skill] for draw in draws] for skill in draws[0]["skills"]},
+        "perplexity": mean("perplexity"), "step_seconds": sorted(draw["step_seconds"] for draw in draws)[len(draws) // 2],
+    }
+    (directory / "report.json").write_text(json.dumps(recorded, indent=1) + "\n")
     (directory / "README.md").write_text(model_card(directory))
     target = CHECKPOINTS / directory.name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(directory, target)
-    recorded = json.loads(CHECKSUMS.read_text()) if CHECKSUMS.exists() else {}
-    CHECKSUMS.write_text(json.dumps(recorded | {directory.name: checksums(target)}, indent=1) + "\n")
+    known = json.loads(CHECKSUMS.read_text()) if CHECKSUMS.exists() else {}
+    CHECKSUMS.write_text(json.dumps(known | {directory.name: checksums(target)}, indent=1) + "\n")
     return target
 
 

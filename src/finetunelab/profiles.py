@@ -108,7 +108,7 @@ def choose(cuda: tuple[str, tuple[int, int]] | None, mps: bool = False) -> Hardw
         return Hardware("cuda", "float32", f"{name} (compute capability {version}) is slow in 16-bit formats, so float32 is used.", name)
     if mps:
         return Hardware("mps", "float32", "There is an Apple GPU; training in 16-bit formats is not dependable there, so float32 is used.")
-    return Hardware("cpu", "float32", "There is no GPU; float32 is used, so that all CPUs agree to a few digits.")
+    return Hardware("cpu", "float32", "There is no GPU; in float32 all CPUs agree to a few digits, so float32 is used.")
 
 
 @lru_cache(maxsize=1)
