@@ -15,7 +15,7 @@ from finetunelab.skills import IN_DOMAIN, report
 BASES = ("nano", "nano-small")
 # Goals that this build of the base falls short of. The tests are strict: a goal that is reached must leave this list.
 NOT_YET = {"fact_cloze", "fewshot_unseen_k8"}
-# Goals that this build stands at: its mean over five draws is the goal to a tenth of a point, so one draw of n texts may fall below.
+# Goals that this build reaches on average: the mean over five draws lies at the goal or just above, so one draw of n texts may fall below.
 AT_THE_GOAL = {"recipe_valid": 200, "fewshot_k8": 300}
 SKILLS = [
     pytest.param(skill, marks=pytest.mark.xfail(reason="this build falls short, as its card says", strict=True) if skill in NOT_YET else ())
