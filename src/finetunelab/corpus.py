@@ -82,13 +82,14 @@ def encode(rows: list[dict], tokenizer: PreTrainedTokenizerFast) -> Pool:
     """
     encoded = tokenizer([row["text"] for row in rows], return_offsets_mapping=True)
     tokens, kinds, starts = [], [], [0]
+    id_type = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     for row, ids, offsets in zip(rows, encoded["input_ids"], encoded["offset_mapping"], strict=True):
         spans, text = row.get("spans", ()), row["text"]
         answers = [(start, end) for start, end in spans if text.find(text[start:end]) < start] + list(row.get("known", ()))
         mine = np.full(len(ids) + 1, AROUND if len(spans) else PROSE, dtype=np.uint8)
         for start, end in answers:
             mine[: len(ids)][[a < end and b > start for a, b in offsets]] = ANSWER
-        tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=np.uint16 if len(tokenizer) <= 2**16 else np.uint32))
+        tokens.append(np.array(ids + [tokenizer.eos_token_id], dtype=id_type))
         kinds.append(mine)
         starts.append(starts[-1] + len(mine))
     return Pool(np.concatenate(tokens), np.concatenate(kinds), np.array(starts))

@@ -8,13 +8,12 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from .. import worlds
 from ..heads import Classifier, accuracy, fit
 from ..models import load_model, load_tokenizer
 from ..training import TrainConfig
-from ..worlds.baseline import tfidf_accuracy
+from ..worlds.baseline import Labelled, labelled, tfidf
 from . import Claim, Measurement, measures, seed_of_data
 
 BATCH = 16
@@ -25,17 +24,9 @@ DETECTOR_SWEEP = (3e-4, 1e-3, 3e-3)
 DETECTOR_RATE = 1e-3
 
 
-class Labelled(NamedTuple):
-    """Texts and their labels, 1 for spam."""
-
-    texts: list[str]
-    labels: list[int]
-
-
 def draw(world: str, n: int, split: str, data_seed: int, **knobs: Any) -> Labelled:
-    """Draw ``n`` labelled letters or posts."""
-    rows = worlds.generator(world).rows(n, split, data_seed, **knobs)
-    return Labelled([row["text"] for row in rows], [row["spam"] for row in rows])
+    """Draw ``n`` letters or posts, labelled 1 for spam."""
+    return labelled(world, "spam", n, split, data_seed, **knobs)
 
 
 def error(wrong_share: float, n: int) -> float:
@@ -43,10 +34,10 @@ def error(wrong_share: float, n: int) -> float:
     return (wrong_share * n + 1) / (n + 2)
 
 
-def train_detector(seed: int, data_seed: int, letters: int = LETTERS, base: str = "nano", rate: float = DETECTOR_RATE) -> Classifier:
+def train_detector(mail: Labelled, seed: int, base: str = "nano", rate: float = DETECTOR_RATE) -> Classifier:
     """Train the detector: the base with a new head, on letters, one pass."""
-    detector, mail = Classifier(load_model(base), 2, seed=seed), draw("mail", letters, "train", data_seed)
-    steps = max(1, letters // BATCH)
+    detector = Classifier(load_model(base), 2, seed=seed)
+    steps = max(1, len(mail[0]) // BATCH)
     config = TrainConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=max(1, steps // 10), seed=seed)
     fit(detector, load_tokenizer(base), *mail, config)
     return detector
@@ -54,9 +45,10 @@ def train_detector(seed: int, data_seed: int, letters: int = LETTERS, base: str 
 
 def sweep_detector(rates: Sequence[float] = DETECTOR_SWEEP, letters: int = LETTERS, n: int = 1_000, base: str = "nano") -> list[dict[str, Any]]:
     """Return the accuracy on validation letters for each learning rate. Posts play no part in the choice."""
-    valid, tokenizer = draw("mail", n, "validation", SWEEP_SEED), load_tokenizer(base)
+    mail, valid = draw("mail", letters, "train", SWEEP_SEED), draw("mail", n, "validation", SWEEP_SEED)
+    tokenizer = load_tokenizer(base)
     return [
-        {"seed": SWEEP_SEED, "arm": "detector", "rate": rate, "accuracy": accuracy(train_detector(0, SWEEP_SEED, letters, base, rate), tokenizer, *valid)}
+        {"seed": SWEEP_SEED, "arm": "detector", "rate": rate, "accuracy": accuracy(train_detector(mail, 0, base, rate), tokenizer, *valid)}
         for rate in rates
     ]
 
@@ -75,14 +67,15 @@ def sweep_detector(rates: Sequence[float] = DETECTOR_SWEEP, letters: int = LETTE
 def detector_meets_posts(seed: int, data_seed: int, letters: int = LETTERS, n_test: int = 1_000, base: str = "nano") -> Measurement:
     """Train on letters, test on letters and on posts, and on posts that differ from letters in one respect only."""
     drawn = seed_of_data(seed, data_seed)
-    detector, tokenizer, letters_read = train_detector(seed, drawn, letters, base), load_tokenizer(base), draw("mail", letters, "train", drawn)
+    mail = draw("mail", letters, "train", drawn)
+    detector, tokenizer, baselines = train_detector(mail, seed, base), load_tokenizer(base), tfidf(mail)
     alike = dict.fromkeys(CAUSES, 0.0)
     kinds = {"posts": dict.fromkeys(CAUSES, 1.0)} | {cause: alike | {cause: 1.0} for cause in CAUSES}
     tests = {"mail": draw("mail", n_test, "test", drawn)} | {kind: draw("posts", n_test, "test", drawn, **knobs) for kind, knobs in kinds.items()}
     rows, arms = [], {}
     for kind, test in tests.items():
-        majority, tfidf = tfidf_accuracy(letters_read, test)
-        scores = {"detector": accuracy(detector, tokenizer, *test), "TF-IDF": tfidf, "majority class": majority}
+        majority, novice = baselines(test)
+        scores = {"detector": accuracy(detector, tokenizer, *test), "TF-IDF": novice, "majority class": majority}
         arms[kind] = error(1 - scores["detector"], n_test)
         rows += [{"texts": kind, "model": model, "error": error(1 - score, n_test)} for model, score in scores.items()]
     return Measurement({"A1.ratio": arms, "A1.gap": arms}, rows)
