@@ -85,3 +85,27 @@ def test_saving_asks_for_a_format_and_a_description(tmp_path):
     with pytest.raises(UserError, match="description"):
         plots.save(fig, tmp_path / "x.png", " ")
     matplotlib.pyplot.close(fig)
+
+
+def test_a_slider_holds_every_figure_once_with_its_name_and_description():
+    from html.parser import HTMLParser
+
+    frames = {name: plots.figure(name)[0] for name in ("none", 'half "of" it <b>', "all")}
+    slider = plots.Slider(frames, "severity", ["no shift", "half a shift", "the whole shift"])
+    assert matplotlib.pyplot.get_fignums() == [] and "severity" in repr(slider)
+    tags = []
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            tags.append((tag, dict(attrs)))
+
+    Tags().feed(slider._repr_html_())
+    images = [attrs for tag, attrs in tags if tag == "img"]
+    assert [image["data-name"] for image in images] == list(frames) and [image["alt"] for image in images] == slider.alts
+    assert len({image["src"] for image in images}) == 3 and ["hidden" in image for image in images] == [False, True, True]
+    assert next(attrs for tag, attrs in tags if tag == "input")["max"] == "2" and "script" not in {tag for tag, _ in tags}
+
+
+def test_a_slider_wants_a_description_for_each_figure():
+    with pytest.raises(ValueError, match="0 figures"):
+        plots.Slider({}, "x", [])

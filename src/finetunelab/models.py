@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError, near
+from .profiles import device_and_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -138,11 +139,11 @@ def load_tokenizer(name: str = "nano") -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: str | torch.device = "cpu") -> PreTrainedModel:
+def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
     ``name`` is a shipped checkpoint, a directory in Hugging Face layout, or (outside the nano profile) a hub name. ``dtype``
-    defaults to float32. Raises UserError as ``resolve`` does, and for a checkpoint that the library cannot load.
+    defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses. Raises UserError as ``resolve`` does, and for a checkpoint that the library cannot load.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -151,7 +152,7 @@ def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: 
         model = AutoModelForCausalLM.from_pretrained(
             resolve(name), dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False
         )
-    return model.to(device).eval()
+    return model.to(device or device_and_dtype().device).eval()
 
 
 def count_parameters(model: torch.nn.Module, *, trainable: bool = False) -> int:

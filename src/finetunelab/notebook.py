@@ -1,11 +1,17 @@
-"""How every lab begins: profile and seed set, libraries quiet, figures in house style."""
+"""How every lab begins and ends: profile and seed set, libraries quiet; this run's numbers beside the recorded ones."""
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+from .errors import UserError
 from .profiles import VARIABLE, Profile, describe, profile
+
+EVIDENCE = Path("..") / "book" / "evidence"  # seen from a lab
 
 
 def begin(name: str | None = None, seed: int = 0) -> Profile:
@@ -29,3 +35,41 @@ def begin(name: str | None = None, seed: int = 0) -> Profile:
     style()
     print(describe(chosen.name))
     return chosen
+
+
+def recorded(claim: str) -> dict[str, Any]:
+    """Return what the course has recorded of a claim. UserError if there is nothing."""
+    from .evidence import load
+
+    found = [entry for entry in load(EVIDENCE / "nano.json") if entry["id"] == claim]
+    if not found:
+        raise UserError(f"nothing is recorded of {claim}", f"measure it with: finetunelab evidence run --claim {claim}")
+    return found[0]
+
+
+def recorded_curve(experiment: str, x: str, y: str, **where: Any) -> tuple[list[float], list[float]]:
+    """Return the values of column ``x`` in the recorded table of an experiment, and the mean of column ``y`` over the seeds at each.
+
+    ``where`` picks rows by the values of other columns; rows without a value of ``y`` are left out.
+    """
+    from .evidence.store import load_rows
+
+    found: dict[float, list[float]] = {}
+    for row in load_rows(EVIDENCE / f"{experiment}.csv"):
+        if row[y] and all(row[name] == str(value) for name, value in where.items()):
+            found.setdefault(float(row[x]), []).append(float(row[y]))
+    return sorted(found), [sum(found[value]) / len(found[value]) for value in sorted(found)]
+
+
+def compare(claim: str, here: float, expected: Sequence[float]) -> None:
+    """Print what this run found beside the recorded effect, interval and verdict, and check that it lies in the range expected of one run.
+
+    The range is wider than the recorded interval: a lab is one seed and a smaller scale. A claim that does not hold has a range too.
+    Raises AssertionError outside it.
+    """
+    from .evidence.render import effect
+
+    entry, (low, high) = recorded(claim), expected
+    sign = "×" if entry["effect_kind"] == "log_ratio" else ""
+    print(f"{claim:12} here {here:.2g}{sign}, expected {low:g} to {high:g}; recorded {effect(entry)}: {entry['verdict']}")
+    assert low <= here <= high, f"{claim}: {here:.3g} is outside what one run should give; look for what was changed"

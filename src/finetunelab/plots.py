@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,3 +117,49 @@ def save(fig: Figure, path: str | Path, alt: str) -> Path:
     write_whole(path, lambda stream: fig.savefig(stream, format=kind, metadata=metadata))
     plt.close(fig)
     return path
+
+
+class Slider:
+    """Figures behind a slider, one for each setting, as one block of HTML that works in JupyterLab, in Colab and in a page without a kernel.
+
+    Args:
+        frames: a figure for each setting, under the words that name the setting; the first is shown. The figures are closed.
+        label: what the slider sets.
+        alts: a description of each figure, for readers who cannot see it.
+
+    Raises ValueError unless there are figures and as many descriptions.
+    """
+
+    def __init__(self, frames: Mapping[str, Figure], label: str, alts: Sequence[str]):
+        import matplotlib.pyplot as plt
+
+        if not frames or len(alts) != len(frames):
+            raise ValueError(f"there are {len(frames)} figures and {len(alts)} descriptions; give one for each")
+        self.label, self.names, self.alts, self.images = label, list(frames), list(alts), []
+        for fig in frames.values():
+            stream = io.BytesIO()
+            fig.savefig(stream, format="png", metadata={"Software": None})
+            plt.close(fig)
+            self.images.append("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode())
+
+    def __repr__(self) -> str:
+        return f"a slider for {self.label}: {', '.join(self.names)}"
+
+    def _repr_html_(self) -> str:
+        """Return the block: the figures, all but the first hidden, and a slider that shows another."""
+        images = "".join(
+            f'<img src="{image}" alt="{html.escape(alt)}" data-name="{html.escape(name)}" style="max-width:100%"{" hidden" if place else ""}>'
+            for place, (name, alt, image) in enumerate(zip(self.names, self.alts, self.images, strict=True))
+        )
+        # A handler in the tag, not a script: it works wherever the block is put, also where scripts are not run when a page is filled in.
+        change = (
+            "const box = this.closest('figure'), all = [...box.querySelectorAll('img')];"
+            "all.forEach((image, place) => { image.hidden = place != this.value; });"
+            "const name = all[this.value].dataset.name;"
+            "box.querySelector('output').textContent = name; this.setAttribute('aria-valuetext', name);"
+        )
+        return (
+            f'<figure class="slider">{images}'
+            f'<label style="display:block">{html.escape(self.label)}: <output>{html.escape(self.names[0])}</output><br>'
+            f'<input type="range" min="0" max="{len(self.names) - 1}" value="0" style="width:min(100%,24rem)" oninput="{change}"></label></figure>'
+        )
