@@ -99,3 +99,9 @@ def test_bad_labels_are_named(tokenizer):
             call([], [])
         with pytest.raises(UserError, match=r"from 0 to 1, found \[0.5, 2\]"):
             call(TEXTS, [0.5, 1, 2])
+
+
+def test_batches_are_padded_to_few_widths():
+    batch = padded([[5] * 9, [6] * 3], 0)
+    assert batch["input_ids"].shape == (2, 16) and batch["attention_mask"].sum(1).tolist() == [9, 3]
+    assert padded([[5] * 8], 0)["input_ids"].shape == (1, 8)

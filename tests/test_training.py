@@ -168,6 +168,7 @@ def test_measuring_changes_nothing(monkeypatch):
     measured, plain = tiny(dropout=0.2), tiny(dropout=0.2)
     cost = train(measured, some_rows(), config, collate=collate).cost
     assert cost.flops > 0
+    monkeypatch.setattr(training, "_measured", {})
     monkeypatch.setattr(training, "measure_step", lambda loss_of, parameters: (0.0, 0))
     assert train(plain, some_rows(), config, collate=collate).cost.flops == 0
     assert same(weights(measured), weights(plain))
@@ -460,3 +461,17 @@ def test_cost_is_told_in_one_line_and_kept_as_json(tmp_path):
     assert json.loads((tmp_path / "checkpoint-2" / training.COST_FILE).read_text()) == dataclasses.asdict(cost)
     assert cost.seconds > 0
     assert cost.describe().startswith("2 steps, 96 tokens, ") and f"{cost.trained_parameters:,} parameters trained" in cost.describe()
+
+
+def test_a_step_is_measured_once_for_all_runs_of_its_kind(monkeypatch):
+    measured = []
+    monkeypatch.setattr(training, "_measured", {})
+    monkeypatch.setattr(training, "measure_step", lambda *given: measured.append(1) or measure_step(*given))
+    config = TrainConfig(steps=2, batch_size=4)
+    costs = [train(tiny(), some_rows(16, 24), config, collate=collate).cost for _ in range(2)]
+    assert len(measured) == 1 and costs[0].flops == costs[1].flops > 0 and costs[0].peak_bytes == costs[1].peak_bytes
+    frozen = tiny()
+    for parameter in list(frozen.parameters())[:-1]:
+        parameter.requires_grad_(False)
+    others = [train(frozen, some_rows(16, 24), config, collate=collate).cost, train(tiny(), some_rows(16, 16), config, collate=collate).cost]
+    assert len(measured) == 3 and all(other.flops < costs[0].flops for other in others)

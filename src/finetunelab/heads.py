@@ -73,8 +73,11 @@ def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest:
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
-    """Stack rows of token ids, padded on the right, as "input_ids" and "attention_mask" of shape (batch, longest row)."""
-    width = max(map(len, rows))
+    """Stack rows of token ids, padded on the right, as "input_ids" and "attention_mask" of shape (batch, width).
+
+    The width is that of the longest row, rounded up to a multiple of eight: hardware likes that, and few different shapes are met.
+    """
+    width = -(-max(map(len, rows)) // 8) * 8
     ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return {"input_ids": ids, "attention_mask": mask}

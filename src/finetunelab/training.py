@@ -138,14 +138,22 @@ def measure_step(loss_of: Callable[[], torch.Tensor], parameters: list[torch.nn.
     return float(counter.get_total_flops()), live.peak
 
 
+# What a step costs depends on shapes, not on values: it is measured once, also where many small runs follow one another.
+_measured: dict[tuple, tuple[float, int]] = {}
+
+
 class _Meter(TrainerCallback):
     """Collect a run's cost, save it with each checkpoint, and take it up again on resume."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, kind: tuple = ()):
         trained = [p for p in model.parameters() if p.requires_grad]
         self.cost = Cost(trained_parameters=sum(p.numel() for p in trained))
         self.fixed = sum(p.numel() * p.element_size() for p in model.parameters())
-        self.shapes: dict[str, float] = {}
+        config = getattr(model, "config", None)
+        self.kind = (
+            *kind, type(model), repr(model), getattr(config, "_attn_implementation", None),
+            tuple((p.shape, p.dtype, p.requires_grad) for p in model.parameters()),
+        )
         self._began: float | None = None
 
     def resume(self, checkpoint: str) -> None:
@@ -174,8 +182,8 @@ class _Meter(TrainerCallback):
         ids = inputs["input_ids"]
         mask = inputs.get("attention_mask")
         self.cost.tokens += int(mask.sum()) if mask is not None else ids.numel()
-        shape = str(tuple(ids.shape))
-        if shape not in self.shapes:
+        shape = (*self.kind, model.training, tuple((name, value.shape) for name, value in inputs.items()))
+        if shape not in _measured:
             paused = time.perf_counter()
             trained = [p for p in model.parameters() if p.requires_grad]
 
@@ -183,12 +191,14 @@ class _Meter(TrainerCallback):
                 with trainer.compute_loss_context_manager():
                     return trainer.compute_loss(model, inputs)
 
-            self.shapes[shape], peak = measure_step(loss_of, trained)
+            flops, peak = measure_step(loss_of, trained)
             # AdamW keeps two moments a trained parameter.
             state = 2 * sum(p.numel() * p.element_size() for p in trained)
-            self.cost.peak_bytes = max(self.cost.peak_bytes, peak + self.fixed + state)
+            _measured[shape] = flops, peak + self.fixed + state
             self._began += time.perf_counter() - paused
-        self.cost.flops += self.shapes[shape]
+        flops, peak = _measured[shape]
+        self.cost.flops += flops
+        self.cost.peak_bytes = max(self.cost.peak_bytes, peak)
 
 
 class _Trainer(Trainer):
@@ -309,7 +319,7 @@ def train(
             **{CHECKPOINTING: config.checkpointing},
         )
         cached = getattr(getattr(model, "config", None), "use_cache", None)
-        meter = _Meter(model)
+        meter = _Meter(model, (hardware.device, dtype, config.checkpointing, getattr(loss, "__code__", type(loss))))
         trainer = _Trainer(
             model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[meter], loss=loss, meter=meter,
         )

@@ -32,13 +32,13 @@ DETECTOR_SWEEP = (3e-4, 1e-3, 3e-3)
 DETECTOR_RATE = 1e-3
 LARGER_RATE = 5e-5  # for bases other than ours: a usual one for fine-tuning models a hundred times as large, not tuned here
 
-SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
-STEPS = (8, 16, 32, 64, 128, 256)
+SIZES = (8, 32, 128, 512, 2048)
+STEPS = (16, 64, 256)
 REACHED = 0.9  # of the ceiling
 ARMS = ("mail detector", "base", "random init")
-ARM_SWEEP = (3e-4, 1e-3, 3e-3, 1e-2)
+ARM_SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 ARM_RATES = {"mail detector": 1e-3, "base": 3e-3, "random init": 3e-3}
-SEVERITIES = (0.25, 0.5, 0.75)  # of the shift, beside the whole of it
+SEVERITIES = (0.5,)  # of the shift, beside the whole of it
 SEVERITY_LABELS = 128
 
 
