@@ -37,7 +37,7 @@ STEPS = (16, 64, 256)
 REACHED = 0.9  # of the ceiling
 ARMS = ("mail detector", "base", "random init")
 ARM_SWEEP = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
-ARM_RATES = {"mail detector": 1e-3, "base": 3e-3, "random init": 3e-3}
+ARM_RATES = {"mail detector": 1e-3, "base": 3e-4, "random init": 3e-3}
 SEVERITIES = (0.5,)  # of the shift, beside the whole of it
 SEVERITY_LABELS = 128
 
