@@ -50,6 +50,7 @@ def build_parser() -> Parser:
     _base(_group(groups, "base", "the small language model that the nano labs start from"))
     _world(_group(groups, "world", "look at the offline corpora"))
     _data(_group(groups, "data", "your own files"))
+    _grading(groups)
     profile = _command(groups, "profile", "print profile, device, number format and the reason for it", _profile)
     profile.add_argument("name", nargs="?", help="nano, colab or gpu (default: FINETUNELAB_PROFILE, or nano)")
     return parser
@@ -110,6 +111,17 @@ def _data(group: Any) -> None:
     check.add_argument("file", metavar="FILE")
     check.add_argument("--text-column", default="text")
     check.add_argument("--label-column", help="default: label, if there is one")
+
+
+def _grading(groups: Any) -> None:
+    make = _command(_group(groups, "assignment", "the graded exercises of the labs"), "make", "write the notebook that students get", _assignment_make)
+    make.add_argument("--out", metavar="DIR", default="labs/assignments", help="default: labs/assignments")
+    marks = _command(groups, "grade", "grade hand-ins: marks as grades.csv, and a page of feedback for each", _grade)
+    marks.add_argument("--out", metavar="DIR", required=True, help="where marks and feedback go")
+    for command in (make, marks):
+        command.add_argument("name", metavar="NAME", help="such as 01a")
+        command.add_argument("--instructor", metavar="DIR", default="labs/instructor", help="solutions and hidden checks (default: labs/instructor)")
+    marks.add_argument("handins", nargs="+", metavar="HANDIN", help="a notebook, or a folder that holds a class")
 
 
 def _evidence_run(args: argparse.Namespace) -> None:
@@ -222,6 +234,20 @@ def _data_check(args: argparse.Namespace) -> None:
     else:
         columns = {"text": args.text_column, "label": label}
     print(check_file(args.file, columns))
+
+
+def _assignment_make(args: argparse.Namespace) -> None:
+    from .grading.assignments import make
+
+    print(make(args.name, args.instructor, args.out))
+
+
+def _grade(args: argparse.Namespace) -> None:
+    from .grading.grade import grade
+
+    marks = grade(args.name, args.handins, args.out, args.instructor)
+    layers = next((mark.layers for mark in marks if mark.layers), ())
+    print(f"{args.out}: grades.csv and {len(marks)} pages of feedback; hand-ins were confined by {', '.join(layers) or 'nothing'}")
 
 
 def _profile(args: argparse.Namespace) -> None:

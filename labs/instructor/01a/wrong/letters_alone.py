@@ -1,0 +1,7 @@
+"""Learns from letters alone: the detector of the lab before it was adapted."""
+
+
+def detect_spam(letters, letter_labels, posts, post_labels, unlabeled):
+    words = TfidfVectorizer()
+    classifier = LogisticRegression(C=10, max_iter=500).fit(words.fit_transform(letters), letter_labels)
+    return [int(label) for label in classifier.predict(words.transform(unlabeled))]
