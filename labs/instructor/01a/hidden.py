@@ -66,8 +66,8 @@ def error_rate(call):
 
 @check("test_error", "Test examples have no say in the means.", hint="Which rows go into the means?")
 def error_apart(call):
-    # One far test example would drag the mean of its class away.
-    features, labels = np.array([[0.0], [1.0], [4.0], [5.0], [400.0], [1.5], [4.5]]), np.array([0, 0, 1, 1, 0, 0, 1])
+    # One far test example would drag the mean of its class away, and be right.
+    features, labels = np.array([[0.0], [1.0], [4.0], [5.0], [400.0], [4.4], [4.5]]), np.array([0, 0, 1, 1, 0, 1, 1])
     return close(call("test_error", features, labels, ["train"] * 4 + ["test"] * 3), 2 / 5)
 
 
@@ -236,7 +236,7 @@ def _mixed(call, n, share, seed=0):
     return new, call("mix_replay", new, old, share, seed)
 
 
-@check("mix_replay", "The share is one of the whole list.", hint="New and old together are 100 %.")
+@check("mix_replay", "The share is one of the whole list.", hint="New and old together make the whole.")
 def replay_share(call):
     for n, share, wanted in ((100, 0.5, 100), (300, 0.25, 100), (70, 0.3, 30), (10, 0.9, 90), (40, 0.0, 0)):
         new, mixed = _mixed(call, n, share)

@@ -241,7 +241,8 @@ def detect_spam(letters, letter_labels, posts, post_labels, unlabeled):
 # %% detect-spam-check
 from finetunelab.worlds.baseline import labelled
 
-answers = detect_spam(*labelled("mail", "spam", 400), *labelled("posts", "spam", 200), labelled("posts", "spam", 50, "validation")[0])
-assert len(answers) == 50 and set(answers) <= {0, 1}
-right = np.mean(np.array(answers) == labelled("posts", "spam", 50, "validation")[1])
-print(f"{right:.0%} right on 50 validation posts")
+letters, posts = labelled("mail", "spam", 400, "train", 0), labelled("posts", "spam", 200, "train", 0)
+validation_posts, truth = labelled("posts", "spam", 200, "validation", 0)
+answers = detect_spam(*letters, *posts, validation_posts)
+assert len(answers) == 200 and set(answers) <= {0, 1}
+print(f"{np.mean(np.array(answers) == truth):.0%} right on 200 validation posts")

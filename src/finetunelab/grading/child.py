@@ -93,9 +93,10 @@ def serve(channel: socket.socket, output: int, folder: str, roots: Sequence[str]
         _send(channel, {"layers": confine(folder, roots, seconds)})
         module = types.ModuleType("__main__")
         sys.modules["__main__"] = module
-        _send(channel, {"errors": _run(_receive(channel)["cells"], vars(module))})
         while True:
-            _send(channel, _answer(_receive(channel), vars(module)))
+            request = _receive(channel)
+            reply = {"errors": _run(request["cells"], vars(module))} if "cells" in request else _answer(request, vars(module))
+            _send(channel, {**reply, "id": request["id"]})
     finally:
         os._exit(0)
 

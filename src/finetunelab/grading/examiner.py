@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import secrets
 import selectors
 import shutil
 import socket
@@ -30,6 +31,11 @@ FILES = 1_000  # ... so many files
 OUTPUT = 2**16  # bytes of output that a hand-in may print before the rest is dropped with a remark
 
 
+# Checks of several hand-ins run one at a time, but for the while that one waits for its answer: then those who write checks need not think
+# of threads, and models can be loaded in one.
+thinking = threading.Lock()
+
+
 class Failed(Exception):
     """A call that brought no answer. The message says why, for the hand-in's author; ``final`` if the process is gone with it."""
 
@@ -45,14 +51,21 @@ class Worker:
         """Start it. UserError if hand-ins could read one of the ``hidden`` paths."""
         if not hasattr(os, "fork"):
             raise UserError("grading forks a process for each hand-in, which this system cannot", "grade on Linux or macOS")
+        from .confine import readable  # not on Windows
+
+        self.roots = readable()
+        for path in hidden:
+            over = [root for root in self.roots if Path(root) in [real := Path(path).resolve(), *real.parents]]
+            if over:
+                raise UserError(f"{path} lies in {over[0]}, which every hand-in may read", "move it out of there")
         self.lock = threading.Lock()
         self.control, theirs = socket.socketpair()
         # From a folder of its own, because Python looks for modules where it starts: relative paths are made absolute.
         self.folder = os.path.realpath(tempfile.mkdtemp(prefix="grading-"))
         places = [str(Path(__file__).parents[2]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ} | {
-            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, places)), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTHONHASHSEED": "0", "TRANSFORMERS_VERBOSITY": "error",
+            "PYTHONPATH": os.pathsep.join(map(os.path.abspath, places)), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "TRANSFORMERS_VERBOSITY": "error",
         }
         command = [sys.executable, "-m", "finetunelab.grading.worker", str(theirs.fileno())]
         self.process = subprocess.Popen(
@@ -61,14 +74,16 @@ class Worker:
         )
         theirs.close()
         try:
-            self.roots = self._heard()["roots"]
-            for path in hidden:
-                over = [root for root in self.roots if Path(root) in [real := Path(path).resolve(), *real.parents]]
-                if over:
-                    raise UserError(f"{path} lies in {over[0]}, which every hand-in may read", "move it out of there")
+            self._heard()
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
 
     def _heard(self) -> dict[str, Any]:
         received = self.control.recv(2**16)
@@ -80,7 +95,7 @@ class Worker:
     def fork(self, channel: socket.socket, output: int, folder: str, seconds: int) -> int:
         """Fork a process for a hand-in and return its number."""
         with self.lock:
-            message = json.dumps({"folder": folder, "seconds": seconds}).encode()
+            message = json.dumps({"folder": folder, "seconds": seconds, "roots": self.roots}).encode()
             socket.send_fds(self.control, [message], [channel.fileno(), output])
             return self._heard()["process"]
 
@@ -114,11 +129,20 @@ class Session:
         self.process: int | None = None
         self.memory: dict[str, Any] = {}  # for checks that judge one dear answer in several ways
 
-    def __call__(self, name: str, *arguments: Any, after: bool = False, seconds: float = CALL) -> Any:
-        """Call a function of the hand-in and return its answer; with ``after`` also what became of the arguments. Failed if there is none."""
-        self.start()
-        request = {"call": name, "arguments": [wire.encode(value) for value in arguments], "after": after}
-        reply = self._exchange(request, seconds, f"it took longer than {seconds:g} seconds")
+    def __call__(self, name: str, *arguments: Any, after: bool = False, seconds: float | None = None) -> Any:
+        """Call a function of the hand-in and return its answer; with ``after`` also what became of the arguments. Failed if there is none.
+
+        ``seconds`` is what it may take, if not CALL. To be called from a check, with ``thinking`` held.
+        """
+        seconds = seconds or CALL
+        # Named by chance, so that an answer that a hand-in sends unasked is nobody's.
+        request = {"id": secrets.token_hex(8), "call": name, "arguments": [wire.encode(value) for value in arguments], "after": after}
+        thinking.release()
+        try:
+            self.start()
+            reply = self._exchange(request, seconds, f"it took longer than {seconds:g} seconds")
+        finally:
+            thinking.acquire()
         try:
             if "missing" in reply:
                 raise Failed("there is no such function")
@@ -149,7 +173,7 @@ class Session:
         os.close(writes)
         late = f"its cells took longer than {CELLS:g} seconds"
         self.layers = self._exchange(None, CELLS, late).get("layers", [])
-        self.errors = self._exchange({"cells": self.cells}, CELLS, late).get("errors", [])
+        self.errors = self._exchange({"id": secrets.token_hex(8), "cells": self.cells}, CELLS, late).get("errors", [])
 
     def stop(self) -> int:
         """End the process and remove its folder; return how it ended."""
@@ -170,9 +194,9 @@ class Session:
             looked = time.monotonic()
             while time.monotonic() < until:
                 try:
-                    reply = wire.unpack(self.received)
-                    if reply is not None:
-                        return reply if isinstance(reply, dict) else {}
+                    while (reply := wire.unpack(self.received)) is not None:
+                        if isinstance(reply, dict) and (message is None or reply.get("id") == message["id"]):
+                            return reply
                     for key, events in selector.select(0.1):
                         if key.fileobj is self.channel and events & selectors.EVENT_WRITE:
                             sending = sending[self.channel.send(sending) :]

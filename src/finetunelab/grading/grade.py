@@ -18,7 +18,7 @@ from ..errors import UserError
 from ..files import write_text
 from .assignments import Assignment, HandInError, assignment, code_cells
 from .checks import Check, load
-from .examiner import OUTPUT, Failed, Session, Worker, closed_to_others
+from .examiner import OUTPUT, Failed, Session, Worker, closed_to_others, thinking
 
 COLUMNS = ("hand-in", "points", "of", "percent", "seconds", "remark")
 
@@ -78,7 +78,8 @@ def grade(
     if len(broken) == len(cells):
         raise UserError(f"{found[broken[0]]}: {cells[broken[0]]}", "hand in a notebook as JupyterLab or Colab saves it (.ipynb)")
     out = _writable(Path(out))
-    marks = examine(checks, cells, [given.folder, out, *found.values()], say)
+    with closed_to_others(), Worker([given.folder, out, *found.values()]) as worker:
+        marks = examine(worker, checks, cells, say)
     for mark in marks:
         write_text(out / f"{mark.name}.md", feedback(given, mark))
     write_text(out / "grades.csv", table(marks))
@@ -120,21 +121,17 @@ def _writable(out: Path) -> Path:
 
 
 def examine(
-    checks: Sequence[Check], cells: dict[str, list[str] | HandInError], hidden: Sequence[Path], say: Callable[[str], object]
+    worker: Worker, checks: Sequence[Check], cells: dict[str, list[str] | HandInError], say: Callable[[str], object] = print
 ) -> list[Mark]:
-    """Return the mark of each hand-in, in their order; as many at once as there are processors. Hand-ins must not lie where others read."""
-    with closed_to_others():
-        worker = Worker(hidden)
-        try:
-            def one(item: tuple[str, list[str] | HandInError]) -> Mark:
-                mark = _mark(worker, checks, *item)
-                say(f"{mark.name}: {mark.points} of {mark.of}" + (f" ({mark.remark})" if mark.remark else ""))
-                return mark
+    """Return the mark of each hand-in, in their order; as many at once as there are processors."""
 
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                return list(pool.map(one, cells.items()))
-        finally:
-            worker.close()
+    def one(item: tuple[str, list[str] | HandInError]) -> Mark:
+        mark = _mark(worker, checks, *item)
+        say(f"{mark.name}: {mark.points} of {mark.of}" + (f" ({mark.remark})" if mark.remark else ""))
+        return mark
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, cells.items()))
 
 
 def _mark(worker: Worker, checks: Sequence[Check], name: str, cells: list[str] | HandInError) -> Mark:
@@ -173,7 +170,8 @@ def _ask(session: Session, check: Check) -> tuple[str, bool]:
     """Return what is wrong with a hand-in by one check, "" if nothing, and whether its process ended over it."""
     try:
         # Truth values only: an array of one number would count as true as well.
-        verdict = check.run(session)
+        with thinking:
+            verdict = check.run(session)
         return ("" if isinstance(verdict, (bool, np.bool_)) and verdict else "its answer is not right"), False
     except Failed as problem:
         return str(problem), problem.final

@@ -1,5 +1,8 @@
 """Learns from letters alone: the detector of the lab before it was adapted."""
 
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
 
 def detect_spam(letters, letter_labels, posts, post_labels, unlabeled):
     words = TfidfVectorizer()
