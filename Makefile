@@ -33,7 +33,7 @@ book: .venv/stamp
 
 test: .venv/stamp
 	CI=1 $(BIN)/python -m pytest
-	$(RUN_LABS) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout=300 labs
+	$(RUN_LABS) $(BIN)/python -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout=300 $(LABS)
 
 lab: .venv-lab/stamp
 	$(LAB)/jupyter lab labs

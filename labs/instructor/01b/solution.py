@@ -181,7 +181,7 @@ for parameter in model.model.embed_tokens.parameters():
     parameter.requires_grad_(False)
 embeddings = model.model.embed_tokens.weight.clone()
 batch = tokenizer("Trim the lemongrass and bruise the white part.", return_tensors="pt")["input_ids"]
-losses = train_steps(model, [batch], 4, 0.01)
+losses = train_steps(model, [batch], 4, 0.003)
 assert len(losses) == 4 and losses[3] < losses[0]
 assert torch.equal(model.model.embed_tokens.weight, embeddings)
 

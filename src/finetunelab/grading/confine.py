@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -48,6 +49,8 @@ def confine(folder: str, roots: Sequence[str], seconds: int) -> list[str]:
     _limit(seconds)
     layers = ["limits"]
     if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")  # where memory runs out all the same, this process goes first
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS, which both layers ask for
         layers += ["Landlock"] * _landlock(libc, folder, roots) + ["seccomp"] * _seccomp(libc)

@@ -10,6 +10,7 @@ import os
 import secrets
 import selectors
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -234,9 +235,9 @@ def _word(text: Any) -> str:
 
 
 def _ending(status: int) -> str:
-    if status < 0:
+    if status in (-signal.SIGKILL, -signal.SIGXCPU):
         return "its process was ended by the system, for memory or computing time"
-    return "it left its process"
+    return "its process crashed" if status < 0 else "it left its process"
 
 
 def _too_much(folder: str) -> bool:
