@@ -97,7 +97,7 @@ def worker():
 
 @pytest.fixture(scope="module")
 def marks(worker, tmp_path_factory):
-    """Every reference, stub and wrong hand-in, marked once. The open exercise is asked only of those that are about it, to save its time."""
+    """Every reference, stub and wrong hand-in, marked once. The open exercise, which takes long, is asked only of those about it."""
     found = {}
     tmp_path = tmp_path_factory.mktemp("marks")
     for name, given in ASSIGNMENTS.items():
@@ -167,7 +167,10 @@ HARM = {
     "crashes": ("import faulthandler\ndef mmd2(*_):\n    faulthandler._read_null()", {"mmd2"}),
     "loops_in_a_cell": ("while True:\n    pass", "."),
     "loops_in_a_function": ("def mmd2(*_):\n    while True:\n        pass", {"mmd2"}),
-    "loops_and_holds_on": ("def mmd2(*_):\n    while True:\n        try:\n            while True:\n                pass\n        except BaseException:\n            pass", {"mmd2"}),
+    "holds_on": (
+        "import time\ndef mmd2(*_):\n    while True:\n        try:\n            time.sleep(99)\n"
+        "        except BaseException:\n            pass", {"mmd2"},
+    ),
     "prints_three_million_lines": ("for i in range(3_000_000):\n    print(i)", set()),
     "memory_bomb": ("def mmd2(*_):\n    hoard = []\n    while True:\n        hoard.append(bytearray(2**26))", {"mmd2"}),
     "memory_bomb_of_small_things": ("def mmd2(*_):\n    hoard = []\n    while True:\n        hoard.append([0] * 10_000)", {"mmd2"}),
@@ -177,8 +180,12 @@ HARM = {
     "deep_recursion": ("def mmd2(*_):\n    return mmd2()", {"mmd2"}),
     "returns_something_huge": ("def mmd2(*_):\n    return np.zeros(30_000_000)", {"mmd2"}),
     "returns_something_deep": ("def mmd2(*_):\n    x = []\n    for _ in range(100_000):\n        x = [x]\n    return x", {"mmd2"}),
-    "equals_everything": ("class Same(float):\n    __eq__ = __ge__ = __le__ = __lt__ = __gt__ = lambda *_: True\ndef mmd2(*_):\n    return Same(7)", {"mmd2"}),
-    "malicious_reduce": ("class Bomb:\n    def __reduce__(self):\n        return eval, ('1/0',)\ndef mmd2(*_):\n    return Bomb()", {"mmd2"}),
+    "equals_everything": (
+        "class Same(float):\n    __eq__ = __ge__ = __le__ = __lt__ = __gt__ = lambda *_: True\ndef mmd2(*_):\n    return Same(7)", {"mmd2"},
+    ),
+    "malicious_reduce": (
+        "class Bomb:\n    def __reduce__(self):\n        return eval, ('1/0',)\ndef mmd2(*_):\n    return Bomb()", {"mmd2"},
+    ),
     "objects_in_an_array": ("def mmd2(*_):\n    return np.array([lambda: 1], dtype=object)", {"mmd2"}),
     "patches_abs": ("import builtins\nbuiltins.abs = lambda x: 0\ndef mmd2(*_):\n    return 7.0", {"mmd2"}),
     "patches_comparisons": (
@@ -186,7 +193,8 @@ HARM = {
         "def mmd2(*_):\n    return 7.0", ".",
     ),
     "speaks_for_the_grader": (
-        "import sys, struct\ndef mmd2(*_):\n    frame = sys._getframe()\n    while 'channel' not in frame.f_locals:\n        frame = frame.f_back\n"
+        "import sys, struct\ndef mmd2(*_):\n    frame = sys._getframe()\n"
+        "    while 'channel' not in frame.f_locals:\n        frame = frame.f_back\n"
         "    body = b'{\"result\": [{\"array\": [\"object\", [1], \"AAAA\"]}]}'\n"
         "    frame.f_locals['channel'].sendall(struct.pack('>Q', len(body)) + body)", {"mmd2"},
     ),
@@ -195,7 +203,8 @@ HARM = {
         "    while True:\n        frame.f_locals['channel'].sendall(b'\\0\\0\\0\\0\\3' + b' ' * 2**20)", {"mmd2"},
     ),
     "tells_what_it_was_asked": (
-        "def new_word_share(source, target):\n    print(source, target)\n    raise type('Z' + ''.join(c for c in str(target) if c.isalpha()), (Exception,), {})(target)",
+        "def new_word_share(source, target):\n    print(source, target)\n"
+        "    raise type('Z' + ''.join(c for c in str(target) if c.isalpha()), (Exception,), {})(target)",
         {"new_word_share"},
     ),
 }
@@ -277,7 +286,7 @@ def test_marks_are_a_table_and_every_handin_has_its_page(hostile):
     assert {row["hand-in"] for row in rows} == {path.stem for path in folder.glob("*.ipynb")} == {path.stem for path in out.glob("*.md")}
     by_name = {row["hand-in"]: row for row in rows}
     assert (by_name["a_reference"]["percent"], by_name["corrupt"]["percent"]) == ("100", "0")
-    reasons = {"leaves_in_a_function": "mmd2: it left its process", "crashes": "mmd2: its process crashed", "many_bytes": "more files than it may"}
+    reasons = {"leaves_in_a_function": "it left its process", "crashes": "its process crashed", "many_bytes": "more files than it may"}
     assert all(reason in by_name[name]["remark"] for name, reason in reasons.items())
     page = (out / "loops_in_a_function.md").read_text()
     assert "## `mmd2`: 0 of 4" in page and "longer than 3 seconds" in page and "Hint:" in page and "## `mix_replay`: 3 of 3" in page
@@ -302,6 +311,8 @@ for name in {off}:
 folder, roots = os.path.realpath(tempfile.mkdtemp()), confine.readable()
 os.chdir(folder)
 layers = confine.confine(folder, roots, 20)
+if not {needed} <= set(layers):
+    os._exit(0)
 def refused(attempt):
     try:
         attempt()
@@ -323,34 +334,35 @@ os._exit(0)
 """
 
 
-def alone(tmp_path, off, value, more="[]"):
+def alone(tmp_path, off, value, needed, more):
+    """Attack with some layers switched off; return those in force and the attempts that succeeded. Skips where a needed one lacks."""
     secret = tmp_path / "secret"
     secret.write_text("42")
-    code = ALONE.format(off=off, value=value, secret=str(secret), folder=str(tmp_path), more=more)
+    code = ALONE.format(off=off, value=value, secret=str(secret), folder=str(tmp_path), needed=needed, more=more)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 0, done.stderr
+    if not done.stdout:
+        pytest.skip(f"this kernel lacks one of {needed}")
     assert not (tmp_path / "x").exists() and not (tmp_path / "y").exists()
     return ast.literal_eval(done.stdout)
 
 
 def test_the_audit_hook_alone_refuses_what_python_can_do(tmp_path):
-    layers, allowed = alone(tmp_path, ("_landlock", "_seccomp"), "False", '[lambda: open(os.fsencode({!r}))]'.format(str(tmp_path / "secret")))
+    as_bytes = "[lambda: open(os.fsencode({!r}))]".format(str(tmp_path / "secret"))
+    layers, allowed = alone(tmp_path, ("_landlock", "_seccomp"), "False", {"audit hook"}, as_bytes)
     assert layers == ["limits", "audit hook"] and not allowed
 
 
 def test_the_kernel_alone_refuses_it_too_and_native_readers_with_it(tmp_path):
     native = "[lambda: torch.from_file({!r}, dtype=torch.uint8, size=2)]".format(str(tmp_path / "secret"))
-    layers, allowed = alone(tmp_path, ("_audit",), "lambda *_: None", native)
-    if not {"Landlock", "seccomp"} <= set(layers):
-        pytest.skip(f"this kernel offers {layers} alone")
-    assert not allowed
+    assert not alone(tmp_path, ("_audit",), "lambda *_: None", {"Landlock", "seccomp"}, native)[1]
 
 
 def test_memory_is_limited(tmp_path):
     if sys.platform != "linux":
         pytest.skip("macOS does not enforce limits on memory")
-    assert not alone(tmp_path, (), "None", "[lambda: bytearray(3 * 2**30)]")[1]
+    assert not alone(tmp_path, (), "None", {"limits"}, "[lambda: bytearray(3 * 2**30)]")[1]
 
 
 def test_the_examiner_closes_its_memory_and_opens_it_again():
@@ -373,8 +385,8 @@ def through(value):
 
 
 def test_values_pass_unchanged():
-    values = [None, True, 3, 2**80, -0.1, "crème", [1, [2]], (1, "a"), {1, 2}, {1: (2, 3), "a": None}, float("inf"), wire.Ref("model", {"name": "x"})]
-    for value in values:
+    containers = [[1, [2]], (1, "a"), {1, 2}, {1: (2, 3), "a": None}, wire.Ref("model", {"name": "x"})]
+    for value in [None, True, 3, 2**80, -0.1, "crème", float("inf"), *containers]:
         assert through(value) == value and type(through(value)) is type(value)
     assert np.isnan(through(float("nan"))) and through(np.float32(0.5)) == 0.5
     for array in (np.arange(6.0).reshape(2, 3)[:, ::2], np.array(3), np.zeros((0, 4), dtype=bool)):
@@ -384,7 +396,9 @@ def test_values_pass_unchanged():
     assert through(torch.nn.Linear(2, 1)).keys() == {"weight", "bias"}
 
 
-@pytest.mark.parametrize("value", [object(), lambda: 1, np.array([object()]), np.array(["a"]), b"x", 1j, torch.ones(1, dtype=torch.complex64)])
+@pytest.mark.parametrize(
+    "value", [object(), lambda: 1, np.array([object()]), np.array(["a"]), b"x", 1j, torch.ones(1, dtype=torch.complex64)]
+)
 def test_other_kinds_are_not_sent(value):
     with pytest.raises(wire.WireError):
         wire.encode(value)
@@ -393,9 +407,10 @@ def test_other_kinds_are_not_sent(value):
 @pytest.mark.parametrize(
     "message",
     [
-        {"array": ["object", [1], "AAAAAAAAAAA="]}, {"array": ["float64", [2], "AAAAAAAAAAA="]}, {"array": ["float64", [-1], "AAAAAAAAAAA="]},
-        {"tensor": ["float32"]}, {"array": ["float64", [1], "!"]}, {"pickle": "x"}, {"int": 3, "float": "1"}, {"int": "x"}, {"set": [[1]]}, {"dict": [1]},
-        {"ref": []}, {"tuple": 5},
+        {"array": ["object", [1], "AAAAAAAAAAA="]}, {"array": ["float64", [2], "AAAAAAAAAAA="]},
+        {"array": ["float64", [-1], "AAAAAAAAAAA="]}, {"tensor": ["float32"]}, {"array": ["float64", [1], "!"]},
+        {"pickle": "x"}, {"int": 3, "float": "1"}, {"int": "x"}, {"set": [[1]]},
+        {"dict": [1]}, {"ref": []}, {"tuple": 5},
     ],
 )
 def test_messages_that_nobody_wrote_are_refused(message):
@@ -418,7 +433,9 @@ def test_messages_arrive_whole_or_not_yet():
 # Cells and commands -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", ["%pip install x", "if True:\n    %pip install x", "!ls", "%%time\nx = 1", "%%bash\necho $x", "?print", "x = 5 \\\n% 3"])
+@pytest.mark.parametrize(
+    "source", ["%pip install x", "if True:\n    %pip install x", "!ls", "%%time\nx = 1", "%%bash\necho $x", "?print", "x = 5 \\\n% 3"]
+)
 def test_lines_for_notebooks_are_passed_over(source):
     from finetunelab.grading.child import compiled
 
@@ -491,8 +508,5 @@ def test_names_of_handins_are_their_own(tmp_path):
 
 
 def test_a_name_is_no_formula():
-    assert "'=1+1,0,0" not in grading.table([]) and "'=1+1" in grading.table([grading.Mark("=1+1", (grading.Outcome(_check(), ""),), 0.0, "")])
-
-
-def _check():
-    return checks.Check("f", "Tests.", "Hint.", 1, lambda call: True)
+    passed = grading.Outcome(checks.Check("f", "Tests.", "Hint.", 1, lambda call: True), "")
+    assert grading.table([grading.Mark("=1+1", (passed,), 0.0, "")]).splitlines()[1] == "'=1+1,1,1,100,0.0,"

@@ -114,13 +114,15 @@ def _data(group: Any) -> None:
 
 
 def _grading(groups: Any) -> None:
-    make = _command(_group(groups, "assignment", "the graded exercises of the labs"), "make", "write the notebook that students get", _assignment_make)
+    assignment = _group(groups, "assignment", "the graded exercises of the labs")
+    make = _command(assignment, "make", "write the notebook that students get", _assignment_make)
     make.add_argument("--out", metavar="DIR", default="labs/assignments", help="default: labs/assignments")
     marks = _command(groups, "grade", "grade hand-ins: marks as grades.csv, and a page of feedback for each", _grade)
     marks.add_argument("--out", metavar="DIR", required=True, help="where marks and feedback go")
     for command in (make, marks):
         command.add_argument("name", metavar="NAME", help="such as 01a")
-        command.add_argument("--instructor", metavar="DIR", default="labs/instructor", help="solutions and hidden checks (default: labs/instructor)")
+        where = "solutions and hidden checks (default: labs/instructor)"
+        command.add_argument("--instructor", metavar="DIR", default="labs/instructor", help=where)
     marks.add_argument("handins", nargs="+", metavar="HANDIN", help="a notebook, or a folder that holds a class")
 
 

@@ -19,7 +19,10 @@ def words_run(call):
     return close(call("new_word_share", ["a b c"], ["a d d d", "b e"]), 4 / 6)
 
 
-@check("new_word_share", "The share is one of the target's words, over all its texts.", hint="Divide by the number of words of the target, once.")
+@check(
+    "new_word_share", "The share is one of the target's words, over all its texts.",
+    hint="Divide by the number of words of the target, once.",
+)
 def words_of_target(call):
     rng = random.Random(3)
     draw = lambda kinds, n: [" ".join(rng.choice(kinds) for _ in range(rng.randint(1, 9))) for _ in range(n)]  # noqa: E731
@@ -59,7 +62,10 @@ def _error(features, labels, part):
     return (wrong + 1) / (of + 2)
 
 
-@check("test_error", "The rate is that of the test examples, with pseudo-counts.", hint="Count mistakes where part is test, add one; divide by n + 2.")
+@check(
+    "test_error", "The rate is that of the test examples, with pseudo-counts.",
+    hint="Count mistakes where part is test, add one; divide by n + 2.",
+)
 def error_rate(call):
     return all(close(call("test_error", *example), _error(*example)) for example in map(_examples, range(5)))
 
@@ -130,7 +136,8 @@ def split_seed(call):
 
 def _mmd2(x, y, width):
     likeness = lambda a, b: math.exp(-sum((p - q) ** 2 for p, q in zip(a, b)) / width)  # noqa: E731
-    within = lambda a: sum(likeness(a[i], a[j]) for i in range(len(a)) for j in range(len(a)) if i != j) / (len(a) * (len(a) - 1))  # noqa: E731
+    pairs = lambda a: [(p, q) for i, p in enumerate(a) for j, q in enumerate(a) if i != j]  # noqa: E731
+    within = lambda a: sum(likeness(p, q) for p, q in pairs(a)) / len(pairs(a))  # noqa: E731
     return within(x) + within(y) - 2 * sum(likeness(a, b) for a in x for b in y) / (len(x) * len(y))
 
 
@@ -169,7 +176,10 @@ def _p(call, x, y, permutations=99, seed=0):
     return number(call("permutation_p", x, y, MEAN_GAP, permutations, seed))
 
 
-@check("permutation_p", "Where the samples are far apart, p is as small as it can be, and not zero.", hint="Count the observed division, above and below.")
+@check(
+    "permutation_p", "Where the samples are far apart, p is as small as it can be, and not zero.",
+    hint="Count the observed division, above and below.",
+)
 def p_smallest(call):
     x, y = np.zeros((15, 2)), np.full((20, 2), 5.0)
     return close(_p(call, x, y, 99), 1 / 100) and close(_p(call, x, y, 19, 3), 1 / 20)
@@ -180,7 +190,10 @@ def p_ties(call):
     return close(_p(call, np.full((6, 2), 3.1), np.full((9, 2), 3.1), 49), 1)
 
 
-@check("permutation_p", "Where there is no difference, every p value is as likely as another.", hint="Divide all vectors anew, into n and m of them.")
+@check(
+    "permutation_p", "Where there is no difference, every p value is as likely as another.",
+    hint="Divide all vectors anew, into n and m of them.",
+)
 def p_uniform(call):
     rng = np.random.default_rng(21)
     found = [_p(call, rng.normal(size=(8, 2)), rng.normal(size=(20, 2)), 39, seed) for seed in range(80)]
@@ -204,7 +217,10 @@ def _needed(call, amounts, scores, target, amount, bound):
     return len(found) == 2 and close(found[0], amount, 1e-4) and found[1] == bound
 
 
-@check("labels_needed", "Between two points the line is straight in the logarithm.", hint="Interpolate the logarithms, then undo the logarithm.")
+@check(
+    "labels_needed", "Between two points the line is straight in the logarithm.",
+    hint="Interpolate the logarithms, then undo the logarithm.",
+)
 def needed_log(call):
     return _needed(call, [8, 32, 128, 512], [0.5, 0.6, 0.8, 0.9], 0.75, 32 * 4**0.75, "=") and _needed(
         call, [1, 1024], [0.0, 1.0], 0.3, 2**3, "=")
@@ -251,13 +267,17 @@ def replay_whole(call):
     return len(set(mixed)) == 1500 == len(mixed) and set(new) <= set(mixed)
 
 
-@check("mix_replay", "Old ones stand among the new, as the seed decides; nothing else changes.", hint="Shuffle the result, not what you were given.")
+@check(
+    "mix_replay", "Old ones stand among the new, as the seed decides; nothing else changes.",
+    hint="Shuffle the result, not what you were given.",
+)
 def replay_order(call):
     new, old = list(range(80)), list(range(1000, 1200))
     first, after = call("mix_replay", new, old, 0.5, 1, after=True)
     again, other = call("mix_replay", new, old, 0.5, 1), call("mix_replay", new, old, 0.5, 2)
     among = sum(item >= 1000 for item in first[:80])
-    return first == again and first != other and 20 < among < 60 and after[:2] == [new, old] and {i for i in first if i > 99} != set(range(1000, 1080))
+    drawn = {item for item in first if item >= 1000}
+    return first == again and first != other and 20 < among < 60 and after[:2] == [new, old] and drawn != set(range(1000, 1080))
 
 
 # 8. The detector --------------------------------------------------------------------------------------------------------------
@@ -289,7 +309,10 @@ def detects(call):
     return _accuracy(call) >= 0
 
 
-@check("detect_spam", "It is better than guessing, and than what letters alone teach.", hint="Learn from the posts; are the labels the right way round?")
+@check(
+    "detect_spam", "It is better than guessing, and than what letters alone teach.",
+    hint="Learn from the posts; are the labels the right way round?",
+)
 def detects_some(call):
     return _accuracy(call) >= 0.60
 

@@ -3,9 +3,9 @@
 #
 # Eight functions around the detector that meets new texts. The first seven take three to fifteen lines each; the last one is open.
 #
-# **How it works.** Replace each line `raise NotImplementedError(...)` by your code and run the cell. The cell below it checks some of what is asked for;
-# if it stays silent, go on. Hand in this notebook. It is then asked more questions than you see here, such as edge cases and random inputs. The
-# points stand behind each title, 30 in all.
+# **How it works.** Replace each line `raise NotImplementedError(...)` by your code and run the cell. The cell below it checks some of
+# what is asked for; if it stays silent, go on. Hand in this notebook. It is then asked more questions than you see here, such as edge
+# cases and random inputs. The points stand behind each title, 30 in all.
 #
 # Keep the names and the arguments of the functions. You may add cells, imports and functions of your own. Each exercise is marked by
 # itself: one that fails costs nothing elsewhere.
@@ -21,9 +21,9 @@ import numpy as np
 #
 # How foreign is a kind of text? A first answer needs no model: count the words that were never seen.
 #
-# Write `new_word_share(source, target)`. Both are lists of texts. The words of a text are what `text.lower().split()` gives. Return the share of
-# the target's *running* words that occur nowhere in the source, a number from 0 to 1. Running words are counted as often as they stand there. A
-# target without words has a share of 0.
+# Write `new_word_share(source, target)`. Both are lists of texts. The words of a text are what `text.lower().split()` gives. Return the
+# share of the target's *running* words that occur nowhere in the source, a number from 0 to 1. Running words are counted as often as they
+# stand there. A target without words has a share of 0.
 
 # %% new-word-share
 def new_word_share(source, target):
@@ -42,10 +42,10 @@ assert new_word_share(["the tea is hot"], ["lol lol the tea"]) == 0.5
 #
 # A classifier is as good as it is on examples that played no part in its training.
 #
-# Write `test_error(features, labels, part)` for the simplest classifier there is, the *nearest mean*. `features` is an array of shape (n, width),
-# `labels` of shape (n,) with 0 or 1, and `part` is a list of n words: `"train"` or `"test"`. Take the mean of the training examples of each class.
-# Give every test example the class whose mean is nearer (Euclidean distance). Return the error rate on the test examples with one pseudo-count a
-# side (Laplace's rule of succession),
+# Write `test_error(features, labels, part)` for the simplest classifier there is, the *nearest mean*. `features` is an array of shape (n,
+# width), `labels` of shape (n,) with 0 or 1, and `part` is a list of n words: `"train"` or `"test"`. Take the mean of the training
+# examples of each class. Give every test example the class whose mean is nearer (Euclidean distance). Return the error rate on the test
+# examples with one pseudo-count a side (Laplace's rule of succession),
 #
 # $$\frac{\text{wrong} + 1}{n_\text{test} + 2},$$
 #
@@ -73,10 +73,10 @@ assert math.isclose(test_error(FEATURES, np.array([0, 0, 1, 1, 0, 1, 1]), PARTS)
 #
 # Spam comes in copies. If one copy is trained on and its twin is tested on, the test flatters.
 #
-# Write `split(texts, seed)`. Return three lists of places in `texts`: for training, for validation and for test. Every place stands in exactly one
-# list. Two texts are twins if they are equal after `" ".join(text.lower().split())`, and twins must land in the same list. With texts that have no
-# twins, about 60, 20 and 20 % of the places go to the three lists (give or take one place). The same seed gives the same split, another
-# seed another one.
+# Write `split(texts, seed)`. Return three lists of places in `texts`: for training, for validation and for test. Every place stands in
+# exactly one list. Two texts are twins if they are equal after `" ".join(text.lower().split())`, and twins must land in the same list.
+# With texts that have no twins, about 60, 20 and 20 % of the places go to the three lists (give or take one place). The same seed gives
+# the same split, another seed another one.
 
 # %% split
 def split(texts, seed):
@@ -100,11 +100,11 @@ assert sorted(map(len, split(["Buy now", "buy  NOW", "buy now "], seed=1))) == [
 # %% mmd2-text [markdown]
 # ## 4. How far apart are two samples? (4 points)
 #
-# The *maximum mean discrepancy* compares two samples of vectors by the mean likeness within them and across. Likeness is a Gaussian kernel,
-# $k(a, b) = \exp(-\lVert a - b \rVert^2 / w)$.
+# The *maximum mean discrepancy* compares two samples of vectors by the mean likeness within them and across. Likeness is a Gaussian
+# kernel, $k(a, b) = \exp(-\lVert a - b \rVert^2 / w)$.
 #
-# Write `mmd2(x, y, width)` for `x` of shape (n, d), `y` of shape (m, d) and $w$ = `width`. Return the *unbiased* estimate of the squared discrepancy
-# (Gretton et al. 2012, *A Kernel Two-Sample Test*, equation 3):
+# Write `mmd2(x, y, width)` for `x` of shape (n, d), `y` of shape (m, d) and $w$ = `width`. Return the *unbiased* estimate of the squared
+# discrepancy (Gretton et al. 2012, *A Kernel Two-Sample Test*, equation 3):
 #
 # $$\frac{1}{n(n-1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(y_i, y_j) - \frac{2}{nm} \sum_{i, j} k(x_i, y_j).$$
 #
@@ -129,16 +129,16 @@ assert math.isclose(mmd2(np.array([[0.0], [1.0]]), np.array([[0.0], [1.0]]), 1.0
 # %% permutation-p-text [markdown]
 # ## 5. Is the distance more than chance? (4 points)
 #
-# If both samples came from one distribution, it would not matter which vector stands in which sample. So divide them anew at random, many times,
-# and see how often the distance is as great.
+# If both samples came from one distribution, it would not matter which vector stands in which sample. So divide them anew at random, many
+# times, and see how often the distance is as great.
 #
-# Write `permutation_p(x, y, distance, permutations, seed)`. `x` and `y` are arrays of shape (n, d) and (m, d), and `distance(x, y)` returns a
-# number. Draw `permutations` random divisions of all vectors into n and m. Return the p value
+# Write `permutation_p(x, y, distance, permutations, seed)`. `x` and `y` are arrays of shape (n, d) and (m, d), and `distance(x, y)`
+# returns a number. Draw `permutations` random divisions of all vectors into n and m. Return the p value
 #
 # $$p = \frac{1 + \text{number of divisions whose distance is at least that of } x, y}{1 + \text{permutations}}.$$
 #
-# The ones count the division that was observed: a p value is never zero. Ties count as "at least"; allow 1e-12 for rounding. The same seed gives the same p
-# value. Leave `x` and `y` as they are.
+# The ones count the division that was observed: a p value is never zero. Ties count as "at least"; allow 1e-12 for rounding. The same
+# seed gives the same p value. Leave `x` and `y` as they are.
 
 # %% permutation-p
 def permutation_p(x, y, distance, permutations, seed):
@@ -165,12 +165,13 @@ assert permutation_p(np.ones((5, 2)), np.ones((5, 2)), mean_gap, 19, seed=0) == 
 #
 # A learning curve has scores at a few amounts of labels. The amount at which it reaches a target usually lies between two of them.
 #
-# Write `labels_needed(amounts, scores, target)`. `amounts` rise and are above zero; there is one score for each. Return a pair (amount, bound):
+# Write `labels_needed(amounts, scores, target)`. `amounts` rise and are above zero; there is one score for each. Return a pair (amount,
+# bound):
 #
 # - `(amounts[0], "<=")` if the first score reaches the target already: it took that many or fewer;
 # - `(amounts[-1], ">")` if no score reaches it: it takes more than was tried;
-# - otherwise `(amount, "=")`. Take the first score that reaches the target and the point before it, and draw a straight line between the two *in
-#   the logarithm of the amount*. `amount` is where the line meets the target.
+# - otherwise `(amount, "=")`. Take the first score that reaches the target and the point before it, and draw a straight line between the
+#   two *in the logarithm of the amount*. `amount` is where the line meets the target.
 #
 # "Reaches" means at least the target.
 
@@ -197,9 +198,10 @@ assert labels_needed([10, 1000], [0.6, 0.8], 0.5) == (10, "<=")
 #
 # A model that learns new texts forgets old ones. The oldest cure is to go on showing some.
 #
-# Write `mix_replay(new, old, share, seed)`. Return a list with all of `new` and with as many of `old` as it takes for `share` of the *whole list* to be
-# old: $k = \text{round}(n_\text{new} \cdot \text{share} / (1 - \text{share}))$. Draw the old ones at random, none twice. Shuffle the list. The
-# same seed gives the same list; `new` and `old` stay as they are. `share` is from 0 to below 1, and `old` is long enough.
+# Write `mix_replay(new, old, share, seed)`. Return a list with all of `new` and with as many of `old` as it takes for `share` of the
+# *whole list* to be old: $k = \text{round}(n_\text{new} \cdot \text{share} / (1 - \text{share}))$. Draw the old ones at random, none
+# twice. Shuffle the list. The same seed gives the same list; `new` and `old` stay as they are. `share` is from 0 to below 1, and `old` is
+# long enough.
 
 # %% mix-replay
 def mix_replay(new, old, share, seed):
@@ -217,13 +219,13 @@ assert len(mixed) == 100 and sum(item >= 1000 for item in mixed) == 10
 # %% detect-spam-text [markdown]
 # ## 8. Your detector (4 points)
 #
-# Now build one. `detect_spam(letters, letter_labels, posts, post_labels, unlabeled)` gets 400 letters and 200 posts with labels (1 for spam), and a list
-# of other posts. Return a label, 0 or 1, for each of those, in their order.
+# Now build one. `detect_spam(letters, letter_labels, posts, post_labels, unlabeled)` gets 400 letters and 200 posts with labels (1 for
+# spam), and a list of other posts. Return a label, 0 or 1, for each of those, in their order.
 #
-# Anything goes that runs within ten seconds on one core: words or letters as features, what you know from the lab about letters and posts, scikit-learn,
-# or the small model (`finetunelab.models.load_model("nano-small")`). It is marked by its accuracy on posts that you do not see, over two draws: a point
-# for each of 60, 68 and 75 %, and one for an answer in the right form. Half of the posts are spam. What scores best on letters need not score
-# best here, so choose on posts.
+# Anything goes that runs within ten seconds on one core: words or letters as features, what you know from the lab about letters and
+# posts, scikit-learn, or the small model (`finetunelab.models.load_model("nano-small")`). It is marked by its accuracy on posts that you
+# do not see, over two draws: a point for each of 60, 68 and 75 %, and one for an answer in the right form. Half of the posts are spam.
+# What scores best on letters need not score best here, so choose on posts.
 
 # %% detect-spam
 from sklearn.feature_extraction.text import TfidfVectorizer

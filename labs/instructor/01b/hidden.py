@@ -13,7 +13,10 @@ from finetunelab.grading.wire import Ref
 # 1. The perplexity of many texts ----------------------------------------------------------------------------------------------
 
 
-@check("corpus_perplexity", "Every token counts the same, in whatever text it stands.", hint="Sum losses and tokens over all texts before you divide.")
+@check(
+    "corpus_perplexity", "Every token counts the same, in whatever text it stands.",
+    hint="Sum losses and tokens over all texts before you divide.",
+)
 def perplexity_weighted(call):
     losses = [[random.Random(seed).uniform(0, 6) for _ in range(n)] for seed, n in enumerate((1, 40, 7, 300))]
     every = [loss for text in losses for loss in text]
@@ -69,18 +72,27 @@ def _loss(logits, ids, mask):
     return sum(found) / len(found) if found else 0.0
 
 
-@check("next_token_loss", "Without a mask, each place predicts the next token.", hint="Shift: the logits at t belong to the token at t + 1.")
+@check(
+    "next_token_loss", "Without a mask, each place predicts the next token.",
+    hint="Shift: the logits at t belong to the token at t + 1.",
+)
 def loss_shift(call):
     batches = [(logits, ids, torch.ones_like(mask)) for logits, ids, mask in map(_batch, range(4))]
     return all(close(call("next_token_loss", *batch), _loss(*batch), 1e-4) for batch in batches)
 
 
-@check("next_token_loss", "The mask says which tokens count.", hint="The mask belongs to the token that is predicted, so it is shifted with it.")
+@check(
+    "next_token_loss", "The mask says which tokens count.",
+    hint="The mask belongs to the token that is predicted, so it is shifted with it.",
+)
 def loss_mask(call):
     return all(close(call("next_token_loss", *batch), _loss(*batch), 1e-4) for batch in map(_batch, range(10, 16)))
 
 
-@check("next_token_loss", "It is the mean over the tokens of the batch, not over its rows.", hint="Divide once, by the number of tokens that count.")
+@check(
+    "next_token_loss", "It is the mean over the tokens of the batch, not over its rows.",
+    hint="Divide once, by the number of tokens that count.",
+)
 def loss_rows(call):
     logits, ids, mask = _batch(20, batch=2, length=12)
     mask[0], mask[1] = 1, 0
@@ -171,10 +183,13 @@ def sample_greedy(call):
     return all(call("sample", logits, temperature, u) == 2 for temperature in (0, 0.0) for u in (0.0, 0.5, 0.999))
 
 
-@check("sample", "Large logits and the ends of the range are no trouble.", hint="Subtract the greatest logit first; u may be 0 and almost 1.")
+@check(
+    "sample", "Large logits and the ends of the range are no trouble.",
+    hint="Subtract the greatest logit first; u may be 0 and almost 1.",
+)
 def sample_ends(call):
-    return (call("sample", np.array([2000.0, 2000.0]), 1.0, 0.75) == 1 and call("sample", np.array([-2000.0, -2000.0, -9000.0]), 1.0, 0.2) == 0
-            and call("sample", np.zeros(4), 1.0, 0.0) == 0 and call("sample", np.zeros(10), 1.0, 1 - 2**-53) == 9)
+    draws = ([2000.0, 2000.0], 0.75, 1), ([-2000.0, -2000.0, -9000.0], 0.2, 0), ([0.0] * 4, 0.0, 0), ([0.0] * 10, 1 - 2**-53, 9)
+    return all(call("sample", np.array(logits), 1.0, u) == token for logits, u, token in draws)
 
 
 # 6. What was kept -------------------------------------------------------------------------------------------------------------
@@ -240,7 +255,10 @@ def train_losses(call):
     return len(losses) == 3 and np.allclose(losses, _descended(3, 3)[1], atol=1e-3)
 
 
-@check("train_steps", "The weights are those of plain gradient descent.", hint="Forget old gradients before each step; how many steps were taken?")
+@check(
+    "train_steps", "The weights are those of plain gradient descent.",
+    hint="Forget old gradients before each step; how many steps were taken?",
+)
 def train_weights(call):
     return _like(_trained(call, 3, 3)[1], _descended(3, 3)[0])
 
@@ -253,7 +271,8 @@ def train_round(call):
 @check("train_steps", "What is frozen stays, and the rest is trained.", hint="Leave requires_grad as it is.")
 def train_frozen(call):
     weights = _trained(call, 2, 2, FROZEN)[1]
-    kept = all(torch.equal(weights[name], tensor) for name, tensor in _base().state_dict().items() if name.startswith((EMBEDDINGS, "lm_head")))
+    frozen = {name: tensor for name, tensor in _base().state_dict().items() if name.startswith((EMBEDDINGS, "lm_head"))}
+    kept = all(torch.equal(weights[name], tensor) for name, tensor in frozen.items())
     return kept and _like(weights, _descended(2, 2, frozen=True)[0])
 
 

@@ -3,9 +3,9 @@
 #
 # Eight functions around a language model that goes on learning. The first seven take three to fifteen lines each; the last one is open.
 #
-# **How it works.** Replace each line `raise NotImplementedError(...)` by your code and run the cell. The cell below it checks some of what is asked for;
-# if it stays silent, go on. Hand in this notebook. It is then asked more questions than you see here, such as edge cases and random inputs. The
-# points stand behind each title, 30 in all.
+# **How it works.** Replace each line `raise NotImplementedError(...)` by your code and run the cell. The cell below it checks some of
+# what is asked for; if it stays silent, go on. Hand in this notebook. It is then asked more questions than you see here, such as edge
+# cases and random inputs. The points stand behind each title, 30 in all.
 #
 # Keep the names and the arguments of the functions. You may add cells, imports and functions of your own. Each exercise is marked by
 # itself: one that fails costs nothing elsewhere.
@@ -23,8 +23,8 @@ from finetunelab.models import load_model, load_tokenizer
 #
 # Perplexity is exp of the mean loss per *token*. A long text has more tokens than a short one, and so more weight.
 #
-# Write `corpus_perplexity(nats, tokens)`. For each text, `nats` has the sum of its tokens' losses in nats, and `tokens` their number. Return the
-# perplexity of all texts together. There is at least one token in all; a text with none changes nothing.
+# Write `corpus_perplexity(nats, tokens)`. For each text, `nats` has the sum of its tokens' losses in nats, and `tokens` their number.
+# Return the perplexity of all texts together. There is at least one token in all; a text with none changes nothing.
 
 # %% corpus-perplexity
 def corpus_perplexity(nats, tokens):
@@ -39,11 +39,11 @@ assert math.isclose(corpus_perplexity([0.0, 2 * math.log(8)], [4, 2]), 2)
 # %% bits-per-byte-text [markdown]
 # ## 2. Bits per byte (3 points)
 #
-# Two models with different tokenizers cut a text into different numbers of tokens, so their perplexities cannot be compared. What they pay for a whole text can:
-# count it in bits, and spread it over the bytes of the text.
+# Two models with different tokenizers cut a text into different numbers of tokens, so their perplexities cannot be compared. What they
+# pay for a whole text can: count it in bits, and spread it over the bytes of the text.
 #
-# Write `bits_per_byte(nats, texts)`. For each text, `nats` has the sum of its tokens' losses in nats. Return the bits paid for all texts, divided by the number
-# of bytes of all texts in UTF-8. One bit is $\ln 2$ nats.
+# Write `bits_per_byte(nats, texts)`. For each text, `nats` has the sum of its tokens' losses in nats. Return the bits paid for all texts,
+# divided by the number of bytes of all texts in UTF-8. One bit is $\ln 2$ nats.
 
 # %% bits-per-byte
 def bits_per_byte(nats, texts):
@@ -60,10 +60,10 @@ assert math.isclose(bits_per_byte([2 * math.log(2), 4 * math.log(2)], ["ri", "ce
 #
 # At each place a language model says what it expects at the *next* one.
 #
-# Write `next_token_loss(logits, ids, mask)`. `logits` is a tensor of shape (batch, length, vocabulary), `ids` of shape (batch, length) holds the tokens,
-# and `mask` of the same shape is 1 where a token is to be predicted and 0 where it is not, such as on padding or on a prompt. The logits at
-# place $t$ predict the token at $t + 1$; nothing predicts the first token of a row. Return the mean cross-entropy in nats over all tokens of the batch
-# that are predicted and have a mask of 1, a tensor with one number. If there are none, return zero.
+# Write `next_token_loss(logits, ids, mask)`. `logits` is a tensor of shape (batch, length, vocabulary), `ids` of shape (batch, length)
+# holds the tokens, and `mask` of the same shape is 1 where a token is to be predicted and 0 where it is not, such as on padding or on a
+# prompt. The logits at place $t$ predict the token at $t + 1$; nothing predicts the first token of a row. Return the mean cross-entropy
+# in nats over all tokens of the batch that are predicted and have a mask of 1, a tensor with one number. If there are none, return zero.
 #
 # Write it with `log_softmax` or `logsumexp`: the exponential of a logit of 1,000 is more than a float can hold.
 
@@ -86,9 +86,9 @@ assert next_token_loss(sure, IDS, torch.ones(1, 4)).item() < 1e-5
 #
 # Texts have all lengths and a batch has one. In pretraining, texts are written one behind the other and cut into rows.
 #
-# Write `pack(texts, length, end)`. `texts` is a list of lists of token ids. Put the token `end` behind *every* text, join all, and cut the result into rows of
-# `length` tokens. What is left over at the end, too short for a row, is dropped. Return the rows as a list of lists. No padding, and no row that is
-# shorter.
+# Write `pack(texts, length, end)`. `texts` is a list of lists of token ids. Put the token `end` behind *every* text, join all, and cut
+# the result into rows of `length` tokens. What is left over at the end, too short for a row, is dropped. Return the rows as a list of
+# lists. No padding, and no row that is shorter.
 
 # %% pack
 def pack(texts, length, end):
@@ -106,9 +106,10 @@ assert pack([[5, 6], [7]], 3, end=0) == [[5, 6, 0]]
 #
 # The temperature decides how daring a model is: its probabilities are the softmax of logits / temperature.
 #
-# Write `sample(logits, temperature, u)`. `logits` is an array of shape (vocabulary,), and `u` a number from 0 to below 1 that was drawn for you. Lay the
-# probabilities side by side in the order of the tokens, from 0 to 1, and return the token whose stretch holds `u`: the smallest token for which the sum of its
-# probability and those before it is greater than `u`. At temperature 0 return the token with the greatest logit, whatever `u` is. Return a plain `int`. Logits may be large.
+# Write `sample(logits, temperature, u)`. `logits` is an array of shape (vocabulary,), and `u` a number from 0 to below 1 that was drawn
+# for you. Lay the probabilities side by side in the order of the tokens, from 0 to 1, and return the token whose stretch holds `u`: the
+# smallest token for which the sum of its probability and those before it is greater than `u`. At temperature 0 return the token with the
+# greatest logit, whatever `u` is. Return a plain `int`. Logits may be large.
 
 # %% sample
 def sample(logits, temperature, u):
@@ -130,11 +131,11 @@ assert sample(np.array([1.0, 3.0, 2.0]), 0, 0.99) == 1
 # %% skill-kept-text [markdown]
 # ## 6. What was kept (2 points)
 #
-# The chef learns Thai recipes, and some of the French is lost. How much is left? Lay a scale in nats per token: 1 is where the model was before it learned
-# Thai, and 0 is where a novice is, who never learned French.
+# The chef learns Thai recipes, and some of the French is lost. How much is left? Lay a scale in nats per token: 1 is where the model was
+# before it learned Thai, and 0 is where a novice is, who never learned French.
 #
-# Write `skill_kept(before, after, novice)`. All three are perplexities on French recipes: of the model before and after, and of the novice. Return the
-# place of "after" on the scale,
+# Write `skill_kept(before, after, novice)`. All three are perplexities on French recipes: of the model before and after, and of the
+# novice. Return the place of "after" on the scale,
 #
 # $$\frac{\ln \text{novice} - \ln \text{after}}{\ln \text{novice} - \ln \text{before}}.$$
 #
@@ -153,12 +154,13 @@ assert math.isclose(skill_kept(1, 10, 1000), 2 / 3)
 # %% train-steps-text [markdown]
 # ## 7. Going on with training (5 points)
 #
-# Write `train_steps(model, batches, steps, rate)`, plain gradient descent in place. `model` is a language model of the course. `batches` is a list of
-# tensors of token ids, each of shape (batch, length). In each of `steps` steps take the next batch (after the last comes the first again), compute
-# `model(input_ids=batch, labels=batch).loss`, and move every parameter by $-\text{rate}$ times its gradient: no momentum, no decay.
+# Write `train_steps(model, batches, steps, rate)`, plain gradient descent in place. `model` is a language model of the course. `batches`
+# is a list of tensors of token ids, each of shape (batch, length). In each of `steps` steps take the next batch (after the last comes the
+# first again), compute `model(input_ids=batch, labels=batch).loss`, and move every parameter by $-\text{rate}$ times its gradient: no
+# momentum, no decay.
 #
-# Some parameters may be frozen (`requires_grad` is False). They must come out as they went in, and still frozen. Return the list of the losses,
-# one a step, each computed *before* that step, as plain floats.
+# Some parameters may be frozen (`requires_grad` is False). They must come out as they went in, and still frozen. Return the list of the
+# losses, one a step, each computed *before* that step, as plain floats.
 
 # %% train-steps
 def train_steps(model, batches, steps, rate):
@@ -188,12 +190,13 @@ assert torch.equal(model.model.embed_tokens.weight, embeddings)
 # %% learn-and-keep-text [markdown]
 # ## 8. Learn Thai, keep French (4 points)
 #
-# Now plan it yourself. `learn_and_keep(model, thai, french, steps)` gets the small model, rows of Thai and of French recipes (tensors of token ids, each
-# of shape (rows, 128)), and a budget. Train the model in at most `steps` steps of eight rows each, and return it.
+# Now plan it yourself. `learn_and_keep(model, thai, french, steps)` gets the small model, rows of Thai and of French recipes (tensors of
+# token ids, each of shape (rows, 128)), and a budget. Train the model in at most `steps` steps of eight rows each, and return it.
 #
-# The optimizer, its rate and schedule, how much French to replay, what to freeze: all yours. It is called once, with 20 steps, and has 30 seconds on one
-# core. Then its perplexity is measured on recipes that you do not see. There is a point for a Thai perplexity of at most 100, and one for at most 20. There is
-# one each for a French perplexity of at most 8 and of at most 4, which count only if Thai is at most 100. Before, Thai is at about 600 and French below 2.
+# The optimizer, its rate and schedule, how much French to replay, what to freeze: all yours. It is called once, with 20 steps, and has 30
+# seconds on one core. Then its perplexity is measured on recipes that you do not see. There is a point for a Thai perplexity of at most
+# 100, and one for at most 20. There is one each for a French perplexity of at most 8 and of at most 4, which count only if Thai is at
+# most 100. Before, Thai is at about 600 and French below 2.
 
 # %% learn-and-keep
 def learn_and_keep(model, thai, french, steps):

@@ -1,8 +1,8 @@
 """Assignments: one authored solution each, the notebook that students get from it, and the notebook that they hand in.
 
-A solution is Python in percent format. ``# %% mmd2`` begins a cell of code and ``# %% mmd2-text [markdown]`` one of text; the word is the cell's
-name in the notebook. A cell with ``### BEGIN SOLUTION`` ... ``### END SOLUTION`` is an exercise, and one whose name ends in "-check" holds
-visible checks. nbgrader does this too, but brings JupyterLab along, which is kept out of the environment that tests (see the README).
+A solution is Python in percent format. ``# %% mmd2`` begins a cell of code and ``# %% mmd2-text [markdown]`` one of text; the word is the
+cell's name in the notebook. A cell with ``### BEGIN SOLUTION`` ... ``### END SOLUTION`` is an exercise, and one whose name ends in "-check"
+holds visible checks. nbgrader does this too, but brings JupyterLab along, which is kept out of the environment that tests (see the README).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Assignment:
         return {_function(cell): cell.source for cell in self.cells if cell.kind == "exercise"}
 
     def notebook(self, solutions: bool = False, replaced: Mapping[str, str] | None = None) -> str:
-        """Return the notebook as JSON: with stubs, or as handed in by someone who has the solutions, some of them ``replaced`` by others."""
+        """Return the notebook as JSON: with stubs, or as one who has the solutions hands it in, some of them ``replaced`` by others."""
         cells = [_cell("setup", "code", SETUP)]
         for cell in self.cells:
             source = cell.source
@@ -78,7 +78,8 @@ def assignment(name: str, folder: str | Path = "labs/instructor") -> Assignment:
     folder = Path(folder)
     known = sorted(path.parent.name for path in folder.glob("*/solution.py"))
     if not known:
-        raise UserError(f"there are no assignments in {folder}", "run this in the course's folder, or name the teacher's folder with --instructor")
+        mend = "run this in the course's folder, or name the teacher's folder with --instructor"
+        raise UserError(f"there are no assignments in {folder}", mend)
     if name not in known:
         raise unknown("assignment", name, known)
     path = folder / name / "solution.py"

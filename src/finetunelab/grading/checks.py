@@ -6,7 +6,7 @@ def mmd2_may_be_negative(call):
     return call("mmd2", X, X, 1.0) < 0
 ```
 
-A check passes if it returns a true value of Python's own. ``tests`` and ``hint`` are shown to students: they name neither inputs nor answers.
+A check passes if it returns True. ``tests`` and ``hint`` are shown to students: they name neither inputs nor answers.
 """
 
 from __future__ import annotations

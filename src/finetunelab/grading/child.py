@@ -1,4 +1,4 @@
-"""The process of one hand-in: it runs the notebook's cells and answers calls. Whatever the hand-in breaks here, it breaks for itself alone."""
+"""The process of one hand-in: it runs the notebook's cells and answers calls. What the hand-in breaks, it breaks for itself alone."""
 
 from __future__ import annotations
 

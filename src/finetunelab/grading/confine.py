@@ -102,14 +102,15 @@ def _landlock(libc: ctypes.CDLL, folder: str, roots: Sequence[str]) -> bool:
 
 _REFUSED = {
     "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "fork": (57, None), "vfork": (58, None),
-    "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138),
-    "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424), "pidfd_getfd": (438, 438),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "setrlimit": (160, 164), "setpriority": (141, 140),
-    "memfd_create": (319, 279), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186), "mq_open": (240, 180), "unshare": (272, 97),
-    "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425), "add_key": (248, 217), "request_key": (249, 218),
-    "keyctl": (250, 219), "open_by_handle_at": (304, 265), "init_module": (175, 105), "finit_module": (313, 273), "kexec_load": (246, 104),
-    "reboot": (169, 142), "swapon": (167, 224), "clock_settime": (227, 112), "settimeofday": (164, 170), "sethostname": (170, 161),
+    "execve": (59, 221), "execveat": (322, 281), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424),
+    "pidfd_getfd": (438, 438), "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
+    "setrlimit": (160, 164), "setpriority": (141, 140), "memfd_create": (319, 279), "shmget": (29, 194), "semget": (64, 190),
+    "msgget": (68, 186), "mq_open": (240, 180), "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
+    "pivot_root": (155, 41), "chroot": (161, 51), "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "open_by_handle_at": (304, 265),
+    "init_module": (175, 105), "finit_module": (313, 273), "kexec_load": (246, 104), "reboot": (169, 142), "swapon": (167, 224),
+    "clock_settime": (227, 112), "settimeofday": (164, 170), "sethostname": (170, 161),
 }
 _MACHINES = {"x86_64": (0, 0xC000003E, 56, 302), "aarch64": (1, 0xC00000B7, 220, 261)}  # column, its mark, clone, prlimit64
 _CLONE3, _CLONE_THREAD = 435, 0x10000
@@ -122,7 +123,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     load, equal, at_least, some, back = 0x20, 0x15, 0x35, 0x45, 0x06  # the instructions: (code, skip if so, skip if not, number)
     allow, refuse, absent = (back, 0, 0, 0x7FFF0000), (back, 0, 0, 0x50000 | errno.EPERM), (back, 0, 0, 0x50000 | errno.ENOSYS)
     program = [(load, 0, 0, 4), (equal, 1, 0, mark), refuse, (load, 0, 0, 0), (at_least, 0, 1, 0x40000000), refuse]
-    # The C library falls back from clone3, whose flags lie where no filter can look, to clone, where a new thread can be told from a process.
+    # The flags of clone3 lie where no filter can look. Without it the C library falls back to clone, which tells threads from processes.
     program += [(equal, 0, 1, _CLONE3), absent, (equal, 0, 4, clone), (load, 0, 0, 16), (some, 0, 1, _CLONE_THREAD), allow, refuse]
     # Asking for a limit is fine: then the third argument, the new one, is null.
     program += [(equal, 0, 4, prlimit), (load, 0, 0, 32), (equal, 0, 1, 0), allow, refuse]
@@ -137,9 +138,9 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 
 _FAMILIES = {"socket", "subprocess", "pty", "ctypes", "gc", "resource", "sqlite3", "syslog", "fcntl"}
 _EVENTS = {
-    "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.killpg", "os.chdir", "os.fchdir",
-    "os.chroot", "os.link", "os.symlink", "os.mkfifo", "os.mknod", "signal.pthread_kill", "sys._current_frames", "sys._current_exceptions",
-    "cpython.PyInterpreterState_New",
+    "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.killpg",
+    "os.chdir", "os.fchdir", "os.chroot", "os.link", "os.symlink", "os.mkfifo", "os.mknod", "signal.pthread_kill", "sys._current_frames",
+    "sys._current_exceptions", "cpython.PyInterpreterState_New",
 }
 _READS = {"os.listdir", "os.scandir", "os.getxattr", "os.listxattr"}
 _WRITES = {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.truncate", "os.chmod", "os.chown", "os.lchown", "os.utime", "os.setxattr"}

@@ -66,7 +66,8 @@ class Worker:
         places = [str(Path(__file__).parents[2]), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {key: os.environ[key] for key in ("PATH", "LANG", "LC_ALL") if key in os.environ} | {
             "PYTHONPATH": os.pathsep.join(map(os.path.abspath, places)), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0", "TRANSFORMERS_VERBOSITY": "error",
+            "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0",
+            "TRANSFORMERS_VERBOSITY": "error",
         }
         command = [sys.executable, "-m", "finetunelab.grading.worker", str(theirs.fileno())]
         self.process = subprocess.Popen(

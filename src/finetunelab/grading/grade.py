@@ -58,12 +58,13 @@ class Mark:
 
 
 def grade(
-    name: str, handins: Sequence[str | Path], out: str | Path, instructor: str | Path = "labs/instructor", say: Callable[[str], object] = print
+    name: str, handins: Sequence[str | Path], out: str | Path, instructor: str | Path = "labs/instructor",
+    say: Callable[[str], object] = print,
 ) -> list[Mark]:
     """Grade hand-ins of the assignment ``name``: notebooks, or folders that hold a class. Write ``grades.csv`` and the feedback to ``out``.
 
-    Raises UserError, before anything is run or written, for an unknown assignment, a hand-in that is missing or no notebook, a class without
-    hand-ins, and a folder that cannot be written. In a class of several, one that cannot be read gets its own zero.
+    Raises UserError, before anything is run or written, for an unknown assignment, a hand-in that is missing or no notebook, a class
+    without hand-ins, and a folder that cannot be written. In a class of several, one that cannot be read gets its own zero.
     """
     given = assignment(name, instructor)
     checks = load(given.folder)
@@ -91,8 +92,8 @@ def find(handins: Sequence[str | Path]) -> dict[str, Path]:
     paths: list[tuple[Path, str]] = []
     for path in map(Path, handins):
         if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*.ipynb")) if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-            paths += [(file, "-".join(file.relative_to(path).with_suffix("").parts)) for file in inside]
+            inside = [(file, file.relative_to(path).with_suffix("").parts) for file in sorted(path.rglob("*.ipynb"))]
+            paths += [(file, "-".join(parts)) for file, parts in inside if not any(part.startswith(".") for part in parts)]
         elif not path.exists():
             raise UserError(f"there is no hand-in {path}", "check the path")
         elif path.suffix != ".ipynb":
@@ -204,15 +205,16 @@ def feedback(given: Assignment, mark: Mark) -> str:
     if mark.remark:
         lines += [f"Remark: {mark.remark}.", ""]
     if mark.errors:
-        lines += ["These cells stopped with an error; the others were run all the same:", "", *(f"- `{error}`" for error in mark.errors), ""]
+        lines += ["These cells stopped with an error; the others were run all the same:", ""]
+        lines += [*(f"- `{error}`" for error in mark.errors), ""]
     for exercise in given.exercises:
         own = [outcome for outcome in mark.outcomes if outcome.check.exercise == exercise]
         points = sum(outcome.check.points for outcome in own if not outcome.failure)
         lines += [f"## `{exercise}`: {points} of {sum(outcome.check.points for outcome in own)}", ""]
-        for outcome in own:
-            if outcome.failure:
-                lines.append(f"- **not yet** ({outcome.check.points}) {outcome.check.tests} Here {outcome.failure}. Hint: {outcome.check.hint}")
+        for check, failure in ((outcome.check, outcome.failure) for outcome in own):
+            if failure:
+                lines.append(f"- **not yet** ({check.points}) {check.tests} Here {failure}. Hint: {check.hint}")
             else:
-                lines.append(f"- passed ({outcome.check.points}) {outcome.check.tests}")
+                lines.append(f"- passed ({check.points}) {check.tests}")
         lines.append("")
     return "\n".join(lines)

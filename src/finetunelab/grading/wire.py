@@ -1,7 +1,7 @@
 """What passes between the examiner and a hand-in: JSON, with arrays and the like written out as data. Nothing is ever unpickled.
 
-A message is eight bytes of length and as many bytes of JSON. In it numbers, texts, booleans, None and lists of them are themselves; anything
-else is an object with one key that says what it is.
+A message is eight bytes of length and as many bytes of JSON. In it numbers, texts, booleans, None and lists of them are themselves;
+anything else is an object with one key that says what it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LONGEST = 64 * 2**20  # bytes of one message
 DEPTH = 20  # how deep values may nest
 _LENGTH = struct.Struct(">Q")
 # Spelled out: a hand-in must not be able to name a type that holds objects.
-_NUMPY = {np.dtype(name).name for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "f2", "f4", "f8")}
+_NUMPY = {np.dtype(code).name for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")}
 _TORCH = {str(kind)[6:]: kind for kind in (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)}
 _TORCH |= {str(kind)[6:]: kind for kind in (torch.float16, torch.float32, torch.float64)}
 
