@@ -153,6 +153,7 @@ REFUSED = {
     "calls_the_system": "import ctypes; ctypes.CDLL(None)",
     "looks_for_the_hook": "import gc; gc.get_objects()",
     "raises_its_limits": "import resource; resource.setrlimit(resource.RLIMIT_CPU, (9999, 9999))",
+    "starts_an_interpreter": "import _xxsubinterpreters as other; other.create()",
     "changes_folder": "import os; os.chdir('/')",
     "nothing": "pass",
 }

@@ -139,11 +139,11 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 _FAMILIES = {"socket", "subprocess", "pty", "ctypes", "gc", "resource", "sqlite3", "syslog", "fcntl"}
 _EVENTS = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile", "os.kill", "os.killpg",
-    "os.chdir", "os.fchdir", "os.chroot", "os.link", "os.symlink", "os.mkfifo", "os.mknod", "signal.pthread_kill", "sys._current_frames",
-    "sys._current_exceptions", "cpython.PyInterpreterState_New",
+    "os.chdir", "os.link", "os.symlink", "signal.pthread_kill", "sys._current_frames", "sys._current_exceptions",
+    "cpython.PyInterpreterState_New",
 }
 _READS = {"os.listdir", "os.scandir", "os.getxattr", "os.listxattr"}
-_WRITES = {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.truncate", "os.chmod", "os.chown", "os.lchown", "os.utime", "os.setxattr"}
+_WRITES = {"os.mkdir", "os.rmdir", "os.remove", "os.rename", "os.truncate", "os.chmod", "os.chown", "os.utime", "os.setxattr"}
 # Other interpreters in this process would not have the hook.
 _MODULES = {"_xxsubinterpreters", "_interpreters", "_testcapi", "_testinternalcapi"}
 
