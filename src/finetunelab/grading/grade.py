@@ -161,7 +161,7 @@ def _mark(worker: Worker, checks: Sequence[Check], name: str, cells: list[str] |
             session.stop()
     errors = tuple(_error(error) for error in session.errors[:20]) if isinstance(session.errors, list) else ()
     if errors:
-        remarks.append(f"{len(errors)} cells stopped with an error")
+        remarks.append(f"{len(errors)} cell{'s' * (len(errors) > 1)} stopped with an error")
     if session.printed > OUTPUT:
         remarks.append("it prints a lot; what it prints was dropped")
     return Mark(name, tuple(outcomes), time.monotonic() - start, "; ".join(remarks), errors, tuple(session.layers))

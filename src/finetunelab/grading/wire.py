@@ -79,6 +79,8 @@ def encode(value: Any, depth: int = 0) -> Any:
 
 
 def _text(array: np.ndarray) -> str:
+    if array.nbytes > LONGEST:
+        raise WireError("more than fits into one message")
     return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
 
 
