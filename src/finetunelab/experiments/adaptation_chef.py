@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BASE = "nano-small"  # the shape; its weights are not used
-ROWS, LENGTH = 8, 256  # of a step; the longest recipe has fewer tokens
+ROWS, LENGTH = 4, 256  # of a step; the longest recipe has fewer tokens
 SOURCES = ("French", "mail", "shuffled French")
 SOURCE_STEPS = 1_000
 THAI = (0, 10, 30, 100, 300)
