@@ -33,8 +33,8 @@ SOURCE_STEPS = 1_000
 THAI = (0, 10, 30, 100, 300)
 COMPARED = 100  # Thai recipes
 RATE_SWEEP, STEP_SWEEP = (3e-3, 1e-2, 3e-2), (100, 300)
-SOURCE_RATES = {"French": 1e-2, "mail": 1e-2, "shuffled French": 1e-2}
-THAI_RATES = {"French": 1e-2, "mail": 1e-2, "shuffled French": 1e-2, "novice": 1e-2}
+SOURCE_RATES = {"French": 1e-2, "mail": 3e-3, "shuffled French": 1e-2}
+THAI_RATES = {"French": 3e-2, "mail": 1e-2, "shuffled French": 3e-2, "novice": 1e-2}
 THAI_STEPS = {"French": 300, "mail": 300, "shuffled French": 300, "novice": 300}
 
 
