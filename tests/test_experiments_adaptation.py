@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import pytest
 import torch
 
 from finetunelab.adaptation import Needed
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import adaptation as chapter
 from finetunelab.experiments import seed_of_data
 from finetunelab.models import load_model
@@ -33,8 +33,7 @@ def brief(monkeypatch):
 
 
 def rates(experiment: str) -> list[dict]:
-    with (EVIDENCE / f"{experiment}-rates.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return load_rows(EVIDENCE / f"{experiment}-rates.csv")
 
 
 def test_an_error_rate_is_never_zero_nor_one():
@@ -135,7 +134,7 @@ def test_forgetting_sets_the_same_detector_before_and_after(spied):
 
 
 def test_a_harmful_shift_is_farther_away_and_does_more_harm():
-    rungs = {"harmful": [dict.fromkeys(chapter.CAUSES, 0.0), dict.fromkeys(chapter.CAUSES, 1.0)], "label shift": [{"spam_share": 0.1}]}
+    rungs = {"harmful": [dict.fromkeys(chapter.CAUSES, 0.0), dict.fromkeys(chapter.CAUSES, 1.0)], "label shift": [{"spam_share": 0.3}]}
     found = chapter.shift_and_error(0, 0, n_test=60, letters=320, base=SMALL, rungs=rungs)
     none, whole, labels = found.rows
     assert none["distance"] < 0.1 * whole["distance"] and none["perplexity gap"] < whole["perplexity gap"] and none["error"] < whole["error"]

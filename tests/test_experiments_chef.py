@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import random
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import torch
 
 from finetunelab.adaptation import novice
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import adaptation_chef as chapter
 from finetunelab.experiments import seed_of_data
 from finetunelab.models import load_model, load_tokenizer
@@ -80,8 +80,7 @@ def test_validity_is_judged_by_the_oracle(monkeypatch):
 
 
 def test_rates_and_steps_are_the_best_of_a_sweep_of_the_same_size_for_each_source():
-    with RATES.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = load_rows(RATES)
     assert {row["seed"] for row in rows} == {str(chapter.SWEEP_SEED)} and chapter.SWEEP_SEED < seed_of_data(0, 0)
     for source in (*chapter.SOURCES, "novice"):
         own = [row for row in rows if row["source"] == source]

@@ -20,6 +20,11 @@ GOALS: dict[str, tuple[str, float | None]] = {
 }
 
 
+def training_flops(recipe: dict) -> float:
+    """Return what all stages of a recipe cost together."""
+    return sum(stage["cost"]["flops"] for stage in recipe["stages"])
+
+
 def model_card(directory: Path) -> str:
     """Return the model card of a built base from its ``config.json``, ``recipe.json`` and ``report.json``.
 
@@ -29,7 +34,6 @@ def model_card(directory: Path) -> str:
     base = directory.name == "nano"
     tokens = sum(stage["cost"]["tokens"] for stage in recipe["stages"])
     minutes = sum(stage["cost"]["seconds"] for stage in recipe["stages"]) / 60
-    flops = sum(stage["cost"]["flops"] for stage in recipe["stages"])
     lines = [
         "---",
         "license: mit",
@@ -49,7 +53,7 @@ def model_card(directory: Path) -> str:
         "",
         f"Rebuild it with `finetunelab base build --size {'base' if base else 'small'} --out runs/models`. "
         f"Seed {recipe['seed']}; data hash `{recipe['data_hash']}`; world hash `{recipe['world_hash']}`. "
-        f"{tokens / 1e6:.1f} million tokens and {flops / 1e15:.2f} PFLOP in all, {minutes:.0f} minutes of training, on one or two cores shared with other work.",
+        f"{tokens / 1e6:.1f} million tokens and {training_flops(recipe) / 1e15:.2f} PFLOP in all, {minutes:.0f} minutes of training, on one or two cores shared with other work.",
         "",
         "| stage | steps | rows x tokens | learning rate | weight decay | mixture (share of documents) |",
         "|---|---|---|---|---|---|",

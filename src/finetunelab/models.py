@@ -143,7 +143,8 @@ def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: 
     """Load a causal language model in evaluation mode.
 
     ``name`` is a shipped checkpoint, a directory in Hugging Face layout, or (outside the nano profile) a hub name. ``dtype``
-    defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses. Raises UserError as ``resolve`` does, and for a checkpoint that the library cannot load.
+    defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses. Raises UserError as ``resolve`` does, and for a checkpoint
+    that the library cannot load.
     """
     import torch
     from transformers import AutoModelForCausalLM

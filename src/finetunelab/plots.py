@@ -120,7 +120,7 @@ def save(fig: Figure, path: str | Path, alt: str) -> Path:
 
 
 class Slider:
-    """Figures behind a slider, one for each setting, as one block of HTML that works in JupyterLab, in Colab and in a page without a kernel.
+    """Figures behind a slider, one for each setting, as one block of HTML that works in JupyterLab, in Colab and in a page.
 
     Args:
         frames: a figure for each setting, under the words that name the setting; the first is shown. The figures are closed.

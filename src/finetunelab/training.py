@@ -182,7 +182,7 @@ class _Meter(TrainerCallback):
         ids = inputs["input_ids"]
         mask = inputs.get("attention_mask")
         self.cost.tokens += int(mask.sum()) if mask is not None else ids.numel()
-        shape = (*self.kind, model.training, tuple((name, value.shape) for name, value in inputs.items()))
+        shape = (*self.kind, tuple((name, value.shape) for name, value in inputs.items()))
         if shape not in _measured:
             paused = time.perf_counter()
             trained = [p for p in model.parameters() if p.requires_grad]

@@ -2,8 +2,8 @@
 
 All models have the shape of the small base and start from random weights. What they read first is their *source*: French recipes, letters
 (unrelated), French recipes with their words shuffled (no order to learn), or nothing (the novice). Then all learn the same Thai recipes.
-Learning rates, and the number of steps on a hundred Thai recipes, are the best of ``sweep_chef`` for each source, on validation recipes of a
-data seed below 1,000, which no reported seed draws; ``book/evidence/A5-rates.csv`` holds what it measured.
+Learning rates, and the number of steps on a hundred Thai recipes, are the best of ``sweep_chef`` for each source, on validation recipes of
+a data seed below 1,000, which no reported seed draws; ``book/evidence/A5-rates.csv`` holds what it measured.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from .. import worlds
 from ..adaptation import continue_training, novice
 from ..models import load_model, load_tokenizer
 from ..skills import generate, perplexity
-from ..training import TrainConfig, TrainResult
+from ..training import Cost
 from ..worlds.recipes import check
 from . import Claim, Measurement, measures, seed_of_data
-from .adaptation import SWEEP_SEED
+from .adaptation import SWEEP_SEED, config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -65,14 +65,15 @@ def source_texts(source: str, n: int, split: str, data_seed: int) -> list[str]:
 
 def learn(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], steps: int, rate: float, seed: int
-) -> TrainResult:
-    """Train a language model in place, all alike but for the learning rate and the number of steps."""
-    settings = TrainConfig(steps=steps, batch_size=ROWS, learning_rate=rate, warmup=max(1, steps // 10), schedule="cosine", seed=seed)
-    return continue_training(model, tokenizer, texts, settings, length=LENGTH)
+) -> Cost:
+    """Train a language model in place, all alike but for the learning rate and the number of steps; return what it cost."""
+    return continue_training(model, tokenizer, texts, config(steps, rate, seed, ROWS, "cosine"), length=LENGTH).cost
 
 
 @lru_cache(maxsize=32)
-def read_first(source: str, seed: int, data_seed: int, steps: int = SOURCE_STEPS, base: str = BASE, rate: float | None = None) -> PreTrainedModel:
+def read_first(
+    source: str, seed: int, data_seed: int, steps: int = SOURCE_STEPS, base: str = BASE, rate: float | None = None
+) -> PreTrainedModel:
     """Return a model that has read ``steps`` steps of a source, or nothing if that is "novice".
 
     A5 and A6 start from the same models, so they are kept: copy one before training it.
@@ -85,7 +86,7 @@ def read_first(source: str, seed: int, data_seed: int, steps: int = SOURCE_STEPS
     return model
 
 
-def learn_thai(start: PreTrainedModel, source: str, texts: Sequence[str], seed: int, base: str = BASE) -> tuple[PreTrainedModel, TrainResult]:
+def learn_thai(start: PreTrainedModel, source: str, texts: Sequence[str], seed: int, base: str = BASE) -> tuple[PreTrainedModel, Cost]:
     """Return a copy of ``start`` that has learned Thai recipes, with what it cost.
 
     The steps grow with the recipes: those chosen for a hundred, a fifth of them for the least, twice as many for the most.
@@ -103,18 +104,20 @@ def valid_share(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows
 def sweep_chef(
     rates: Sequence[float] = RATE_SWEEP, counts: Sequence[int] = STEP_SWEEP, steps: int = SOURCE_STEPS, n: int = COMPARED, base: str = BASE,
 ) -> list[dict[str, Any]]:
-    """Return perplexities on validation texts: of each source for each rate, then of Thai recipes for each source, rate and number of steps."""
+    """Return perplexities on validation texts: of each source for each rate, then of Thai recipes for each source, rate and step count."""
     tokenizer, rows = load_tokenizer(base), []
     pool, thai = (texts_of(recipes("thai", n, split, SWEEP_SEED)) for split in ("train", "validation"))
     for source in (*SOURCES, "novice"):
-        starts = {None: read_first("novice", 0, SWEEP_SEED, steps, base)}
+        chosen = None
         if source != "novice":
-            own = source_texts(source, n, "validation", SWEEP_SEED)
-            starts = {rate: read_first(source, 0, SWEEP_SEED, steps, base, rate) for rate in rates}
-            surprise = {rate: perplexity(model, tokenizer, own) for rate, model in starts.items()}
-            rows += [{"seed": SWEEP_SEED, "phase": "source", "source": source, "rate": rate, "steps": steps, "perplexity": surprise[rate]} for rate in rates]
-            starts = {rate: starts[rate] for rate in sorted(rates, key=surprise.get)[:1]}
-        (start,) = starts.values()
+            own, surprise = source_texts(source, n, "validation", SWEEP_SEED), {}
+            for rate in rates:
+                surprise[rate] = perplexity(read_first(source, 0, SWEEP_SEED, steps, base, rate), tokenizer, own)
+                rows.append({
+                    "seed": SWEEP_SEED, "phase": "source", "source": source, "rate": rate, "steps": steps, "perplexity": surprise[rate],
+                })
+            chosen = min(rates, key=surprise.get)
+        start = read_first(source, 0, SWEEP_SEED, steps, base, chosen)
         for rate in rates:
             for count in counts:
                 model = copy.deepcopy(start)
@@ -132,22 +135,25 @@ def sweep_chef(
     id="A5", seeds=5,
 )
 def chef(
-    seed: int, data_seed: int, amounts: Sequence[int] = THAI, steps: int = SOURCE_STEPS, n_test: int = 100, n_written: int = 20, base: str = BASE,
+    seed: int, data_seed: int, amounts: Sequence[int] = THAI, steps: int = SOURCE_STEPS, n_test: int = 100, n_written: int = 20,
+    base: str = BASE,
 ) -> Measurement:
     """Train a chef of French recipes and a novice of the same shape on more and more Thai recipes; perplexity and validity after each.
 
     ``amounts`` holds ``COMPARED``, where the claim is judged. The rows have the perplexity on French recipes too: what was kept.
     """
     drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
-    tests, french, pool = recipes("thai", n_test, "test", drawn), recipes("french", n_test, "test", drawn), recipes("thai", max(amounts), "train", drawn)
+    tests, french = (recipes(cuisine, n_test, "test", drawn) for cuisine in ("thai", "french"))
+    pool = recipes("thai", max(amounts), "train", drawn)
     rows = []
     for arm in ("French", "novice"):
         start = read_first(arm, seed, drawn, steps, base)
         for n in amounts:
-            model, cost = (start, None) if n == 0 else learn_thai(start, arm, texts_of(pool[:n]), seed, base)
+            model, cost = (start, Cost()) if n == 0 else learn_thai(start, arm, texts_of(pool[:n]), seed, base)
             rows.append({
-                "arm": arm, "recipes": n, "steps": cost.cost.steps if cost else 0, "flops": cost.cost.flops if cost else 0.0,
-                "perplexity": perplexity(model, tokenizer, texts_of(tests)), "French perplexity": perplexity(model, tokenizer, texts_of(french)),
+                "arm": arm, "recipes": n, "steps": cost.steps, "flops": cost.flops,
+                "perplexity": perplexity(model, tokenizer, texts_of(tests)),
+                "French perplexity": perplexity(model, tokenizer, texts_of(french)),
                 "valid": valid_share(model, tokenizer, tests[:n_written], seed),
             })
     return Measurement({"A5": {row["arm"]: row["perplexity"] for row in rows if row["recipes"] == COMPARED}}, rows)
@@ -172,6 +178,6 @@ def relatedness(
     pool, tests, rows = texts_of(recipes("thai", n, "train", drawn)), texts_of(recipes("thai", n_test, "test", drawn)), []
     for source in (*SOURCES, "novice"):
         model, cost = learn_thai(read_first(source, seed, drawn, steps, base), source, pool, seed, base)
-        rows.append({"source": source, "steps": cost.cost.steps, "flops": cost.cost.flops, "perplexity": perplexity(model, tokenizer, tests)})
+        rows.append({"source": source, "steps": cost.steps, "flops": cost.flops, "perplexity": perplexity(model, tokenizer, tests)})
     found = {row["source"]: row["perplexity"] for row in rows}
     return Measurement({"A6.related": found, "A6.order": found}, rows)

@@ -60,14 +60,14 @@ class Assignment:
 
     def notebook(self, solutions: bool = False, replaced: Mapping[str, str] | None = None) -> str:
         """Return the notebook as JSON: with stubs, or as one who has the solutions hands it in, some of them ``replaced`` by others."""
-        cells = [_cell("setup", "code", SETUP)]
+        cells = []
         for cell in self.cells:
             source = cell.source
             if cell.kind == "exercise":
                 replacement = (replaced or {}).get(_function(cell))
                 source = replacement or (_solved(source) if solutions else _stubbed(source))
             cells.append(_cell(cell.name, cell.kind, source))
-        cells.insert(0, cells.pop(1))  # the title stands before the set-up
+        cells.insert(1, _cell("setup", "code", SETUP))  # behind the title
         kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
         metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
         return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1, ensure_ascii=False) + "\n"
