@@ -26,6 +26,15 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def real_folder(real_data, monkeypatch) -> Path:
+    """The same folder, named to the package as well, with the weights beside it; the test is skipped where there is none."""
+    monkeypatch.setenv("FINETUNELAB_DATA", str(real_data))
+    if "FINETUNELAB_WEIGHTS" not in os.environ:
+        monkeypatch.setenv("FINETUNELAB_WEIGHTS", str(real_data.parent / "weights"))
+    return real_data
+
+
+@pytest.fixture
 def registry(monkeypatch):
     """An empty registry of claims, and frozen worlds that hash to "w0"."""
     from finetunelab import experiments
