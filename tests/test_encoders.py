@@ -17,24 +17,6 @@ from finetunelab.training import TrainConfig
 TEXTS = ["we won a free prize", "see you at home", "a prize", "at home we see a free letter, and you won"]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory) -> str:
-    """The directory of a BERT of one layer with random weights and a vocabulary of a few words."""
-    from transformers import BertConfig, BertModel, BertTokenizer
-
-    path = tmp_path_factory.mktemp("tiny") / "encoder"
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({word.strip(",") for text in TEXTS for word in text.split()}), ","]
-    path.mkdir()
-    (path / "vocab.txt").write_text("\n".join(words))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=32,
-    )
-    BertModel(config).save_pretrained(path)
-    BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
-    return str(path)
-
-
 @pytest.fixture
 def minilm():
     """The real encoder; the test is skipped where it is not installed."""
@@ -43,8 +25,8 @@ def minilm():
     return load_encoder("minilm")
 
 
-def test_a_vector_is_the_mean_state_of_the_texts_own_tokens_at_length_one(tiny):
-    encoder = load_encoder(tiny)
+def test_a_vector_is_the_mean_state_of_the_texts_own_tokens_at_length_one(tiny_encoder):
+    encoder = load_encoder(tiny_encoder)
     found = encoder.embed(TEXTS)
     assert found.shape == (4, 16) and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     for text, vector in zip(TEXTS, found, strict=True):
@@ -55,14 +37,14 @@ def test_a_vector_is_the_mean_state_of_the_texts_own_tokens_at_length_one(tiny):
     assert encoder.embed([]).shape == (0, 16)
 
 
-def test_a_text_is_cut_at_the_tokens_that_are_read(tiny):
-    encoder = load_encoder(tiny)
+def test_a_text_is_cut_at_the_tokens_that_are_read(tiny_encoder):
+    encoder = load_encoder(tiny_encoder)
     short, long = encoder.embed([TEXTS[1], TEXTS[1] + " a prize"], longest=6)
     assert np.allclose(short, long) and not np.allclose(long, encoder.embed([TEXTS[1] + " a prize"])[0])
 
 
-def test_vectors_are_remembered(tiny, monkeypatch):
-    encoder, asked = load_encoder(tiny), []
+def test_vectors_are_remembered(tiny_encoder, monkeypatch):
+    encoder, asked = load_encoder(tiny_encoder), []
     features = encoders.features
     monkeypatch.setattr(encoders, "features", lambda model, tokenizer, texts, longest: asked.append(list(texts)) or features(model, tokenizer, texts, longest))
     first = encoder.embed([TEXTS[0], TEXTS[1], TEXTS[0]])
@@ -70,15 +52,15 @@ def test_vectors_are_remembered(tiny, monkeypatch):
     assert asked == [TEXTS[:2], TEXTS[2:3]] and np.array_equal(first[0], first[2]) and np.array_equal(first[1], again[1])
 
 
-def test_an_encoders_texts_end_as_its_tokenizer_ends_them(tiny):
-    tokenizer = load_encoder(tiny).tokenizer
+def test_an_encoders_texts_end_as_its_tokenizer_ends_them(tiny_encoder):
+    tokenizer = load_encoder(tiny_encoder).tokenizer
     rows = tokenized(tokenizer, TEXTS, longest=5)
     assert all(row[0] == tokenizer.cls_token_id and row[-1] == tokenizer.sep_token_id for row in rows)
     assert [len(row) for row in rows] == [5, 5, 4, 5]
 
 
-def test_a_classifier_on_an_encoder_learns_through_the_encoder(tiny):
-    encoder = load_encoder(tiny)
+def test_a_classifier_on_an_encoder_learns_through_the_encoder(tiny_encoder):
+    encoder = load_encoder(tiny_encoder)
     classifier = Classifier(encoder.model, 2)
     before = encoder.model.embeddings.word_embeddings.weight.clone()
     config = TrainConfig(steps=60, batch_size=4, learning_rate=1e-2, warmup=2)
@@ -89,7 +71,7 @@ def test_a_classifier_on_an_encoder_learns_through_the_encoder(tiny):
     assert classifier(**batch)["logits"].shape == (4, 2)
 
 
-def test_what_is_no_encoder_is_refused_with_the_mend(tiny, tmp_path, monkeypatch):
+def test_what_is_no_encoder_is_refused_with_the_mend(tiny_encoder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="there is no encoder 'minilmm'; name 'minilm' or a directory"):
         load_encoder("minilmm")
     (tmp_path / "config.json").write_text("{}")
