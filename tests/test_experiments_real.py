@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,7 +48,7 @@ def test_what_was_tuned_is_the_best_of_a_sweep():
         assert best("A2.real", "accuracy", "rate", arm=arm) == (list(chapter.RATES), rate)
 
 
-@pytest.mark.parametrize("base", [chef.STORIES, chef.NANO])
+@pytest.mark.parametrize("base", [chef.STORIES])
 def test_every_chef_has_the_best_rate_of_a_sweep_of_the_same_size(base):
     swept = list(chef.RATE_SWEEP)
     assert best("A5.real", "bits per byte", "rate", base=base, phase="French") == (swept, chef.FRENCH_RATES[base])
@@ -118,6 +119,70 @@ def test_labels_are_counted_on_one_curve_an_arm_and_the_detector_stands_at_none(
     tokenizer = chapter.encoder(tiny_encoder).tokenizer
     assert untouched["accuracy"] == pytest.approx(chapter.accuracy(detector, tokenizer, test, [0, 1] * 10, chapter.TUNED_LONGEST))
     assert curves["TF-IDF"][0] == chapter.bag_of_words((pool[:8], [0, 1] * 4), (test, [0, 1] * 10))
+
+
+# The best on messages ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1_258, 100, 34])
+def test_a_split_is_of_seven_one_and_two_tenths_and_even(n):
+    train, valid, test = chapter.split_sizes(n)
+    assert train + valid + test == n and not any(size % 2 for size in (train, valid, test))
+    assert abs(train - 0.7 * n) <= 1 and abs(valid - 0.1 * n) <= 1 and abs(test - 0.2 * n) <= 2
+
+
+def test_the_surface_of_a_text_tells_a_prize_from_a_chat():
+    prize, chat = chapter.surface(["WIN £500! call 09061701461 or www.prize.com", "see you at home"])
+    assert prize[4:].tolist() == [1, 1, 1, 1, 1] and chat[1:].tolist() == [0] * 8
+    assert prize[1] == pytest.approx(14 / 43) and prize[2] == pytest.approx(14 / 30) and ((0 <= prize) & (prize <= 1)).all()
+
+
+def test_a_bag_of_words_gives_the_probability_of_spam():
+    train = ["win a prize now", "see you at home", "you win a free prize", "we are at home"], [1, 0, 1, 0]
+    prize, home = chapter.bag(train)(["a free prize", "at home"])
+    assert 1 > prize > 0.5 > home > 0
+
+
+@pytest.fixture
+def members(monkeypatch):
+    """Members of the blend that know a text by its place: what they were trained and asked on, and what they answered."""
+    seen = {"fit": [], "asked": []}
+    answers = {"reader": [0.4, 0.9, 0.6, 0.3], "bag": [0.4, 0.3, 0.3, 0.8]}
+
+    def fit(name, train):
+        seen["fit"].append((name, train[0]))
+        return lambda texts: seen["asked"].append(list(texts)) or np.array(answers[name] * len(texts))[: len(texts)]
+
+    monkeypatch.setattr(chapter, "reader", lambda model, train, rate, seed: fit("reader", train))
+    monkeypatch.setattr(chapter, "bag", lambda train: fit("bag", train))
+    return seen
+
+
+@pytest.mark.real
+def test_the_blend_is_the_mean_of_its_members_on_the_test_part(spied, members, tiny_encoder):
+    found = chapter.messages(4, 0, name=tiny_encoder).arms["B1.sms"]
+    # Labels alternate, honest first. The reader is right on two of four, the bag on three, and their means, 0.4, 0.6, 0.45, 0.55, on all.
+    assert (found["fine-tuned encoder"], found["bag"], found["blend"]) == (0.5, 0.75, 1.0)
+    ((corpus, sizes, seed, (train, valid, test)),) = spied
+    assert (corpus, sizes, seed) == ("sms_spam", (880, 126, 252), 1004)
+    assert members["fit"] == [("reader", train), ("bag", train)] and members["asked"] == [test, test]
+    assert found["majority class"] == 0.5 < found["TF-IDF"]
+
+
+@pytest.mark.real
+def test_the_sweep_on_messages_asks_about_validation_parts_alone(spied, members, tiny_encoder):
+    rows = chapter.sweep_messages(rates=(1e-3,), seeds=(900,), name=tiny_encoder)
+    ((_, _, seed, (train, valid, test)),) = spied
+    assert seed == 900 and {name for name, texts in members["fit"] if texts == train} == {"reader", "bag"}
+    assert members["asked"] == [valid, valid] and [row["arm"] for row in rows] == ["fine-tuned encoder", "bag", "blend"]
+
+
+@pytest.mark.real
+def test_a_reader_of_messages_is_fine_tuned(spied, tiny_encoder):
+    model = chapter.encoder(tiny_encoder)
+    train, test = chapter.parts("sms_spam", (64, 40), 900)
+    chances = chapter.reader(model, train, 1e-2, 0)(test[0])
+    assert chances.shape == (40,) and chapter.right(chances, test[1]) > 0.6
 
 
 # The chef ----------------------------------------------------------------------------------------------------------------------

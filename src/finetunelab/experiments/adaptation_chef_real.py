@@ -119,7 +119,7 @@ def sweep_chef(
     id="A5.real", seeds=5,
 )
 def real_chef(
-    seed: int, data_seed: int, amounts: Sequence[int] = THAI, n_test: int = TESTED, bases: Sequence[str] = (STORIES, NANO),
+    seed: int, data_seed: int, amounts: Sequence[int] = THAI, n_test: int = TESTED, bases: Sequence[str] = (STORIES,),
     french_steps: int = FRENCH_STEPS,
 ) -> Measurement:
     """Train every arm of each base on more and more Thai recipes; bits per byte on held-out Thai recipes after each.

@@ -8,15 +8,19 @@ seed draws its parts anew from one corpus, so its texts are not new, but within 
 from __future__ import annotations
 
 import copy
+import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..adaptation import amount_to_reach
 from ..encoders import MINILM, Encoder, load_encoder
-from ..heads import Classifier, accuracy, fit
-from ..real_data import parts
+from ..heads import Classifier, accuracy, fit, predict
+from ..real_data import parts, spam
 from ..training import TrainConfig
 from ..worlds.baseline import Labelled, tfidf
 from . import Claim, Measurement, measures, seed_of_data
@@ -41,6 +45,10 @@ MAIL_RATE = 1e-4  # a usual one for encoders of this size
 RATES = (5e-5, 1e-4, 3e-4)
 COMMENT_RATES = {"mail detector": 1e-4, "encoder": 1e-4}
 COMMENT_PENALTY = 10.0
+
+BAG_PENALTY = 10.0
+MESSAGE_RATES, MESSAGE_RATE = (1e-4, 3e-4), 1e-4
+MESSAGE_SWEEP_SEEDS = (900, 901, 902)
 
 Tested = Callable[[Labelled], float]
 
@@ -160,3 +168,94 @@ def comments_needed(
     rows += [{"arm": arm, "needed": str(need)} for arm, need in needed.items()]
     rows.append({"arm": "mail detector", "labels": 0, "accuracy": accuracy(begun["mail detector"], model.tokenizer, *test, TUNED_LONGEST)})
     return Measurement({"A2.real": {arm: need.amount for arm, need in needed.items()}}, rows)
+
+
+# The best that we can do on messages -------------------------------------------------------------------------------------------
+
+
+def split_sizes(n: int) -> tuple[int, int, int]:
+    """Return the sizes of training, validation and test part: 70, 10 and 20 % of ``n``, an even number, and even themselves."""
+    train, valid = 2 * round(0.35 * n), 2 * round(0.05 * n)
+    return train, valid, n - train - valid
+
+
+def surface(texts: Sequence[str]) -> np.ndarray:
+    """Return what can be seen of each text without reading it, every number between 0 and 1: length, digits, capitals, links, money."""
+    rows = []
+    for text in texts:
+        digits, capitals, length = sum(map(str.isdigit, text)), sum(map(str.isupper, text)), max(1, len(text))
+        rows.append([
+            min(length, 200) / 200, digits / length, min(digits, 30) / 30, capitals / length, bool(re.search("[£$€]", text)),
+            bool(re.search(r"\d{5,}", text)), bool(re.search(r"http|www|\.co", text.lower())), "!" in text, bool(re.search("[A-Z]{3,}", text)),
+        ])
+    return np.array(rows, dtype=float)
+
+
+def bag(train: Labelled) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fit TF-IDF of words and of parts of words, with the surface, and return what gives the probability of spam for texts."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.preprocessing import FunctionTransformer
+
+    seen = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+        FunctionTransformer(surface),
+    )
+    pipeline = make_pipeline(seen, LogisticRegression(C=BAG_PENALTY, max_iter=2_000)).fit(*train)
+    return lambda texts: pipeline.predict_proba(texts)[:, 1]
+
+
+def right(chances: np.ndarray, labels: Sequence[int]) -> float:
+    """Return the accuracy of probabilities of spam."""
+    return float(((chances > 0.5) == np.array(labels)).mean())
+
+
+def reader(model: Encoder, train: Labelled, rate: float, seed: int) -> Callable[[Sequence[str]], np.ndarray]:
+    """Fine-tune an encoder and return what gives the probability of spam for texts."""
+    classifier = tuned(untrained(model, seed), model.tokenizer, train, PASSES, rate, seed)
+    return lambda texts: predict(classifier, model.tokenizer, texts, TUNED_LONGEST)[:, 1].numpy()
+
+
+def sweep_messages(
+    rates: Sequence[float] = MESSAGE_RATES, seeds: Sequence[int] = MESSAGE_SWEEP_SEEDS, name: str = MINILM
+) -> list[dict[str, Any]]:
+    """Return the accuracy and the cross-entropy on validation messages of each member and of their blend, for each learning rate."""
+    rows = []
+    for seed in seeds:
+        train, (texts, labels), _ = parts("sms_spam", split_sizes(spam("sms_spam").balanced), seed)
+        seen = bag(train)(texts)
+        for rate in rates:
+            read = reader(encoder(name), train, rate, seed)(texts)
+            for member, chances in {"fine-tuned encoder": read, "bag": seen, "blend": (read + seen) / 2}.items():
+                nats = -np.log(np.where(np.array(labels) == 1, chances, 1 - chances)).mean()
+                rows.append({"seed": seed, "arm": member, "rate": rate, "accuracy": right(chances, labels), "cross-entropy": float(nats)})
+    return rows
+
+
+@measures(
+    Claim(
+        "B1.sms", "The best of our detectors finds spam among text messages", metric="accuracy", unit="share", treatment="blend", control=None,
+        effect_kind="value", op=">=", threshold=0.98, test_to_train=0.2 / 0.7, dataset="sms_spam",
+        note="Balanced, copies removed, split 70/10/20. A published detector reached 0.957 on one such split, copies not removed.",
+    ),
+    id="B1.sms", seeds=20,
+)
+def messages(seed: int, data_seed: int, name: str = MINILM) -> Measurement:
+    """Split the messages anew and test the blend on a fifth of them: the mean of what a fine-tuned encoder and a bag of words expect.
+
+    The validation part is left alone: the method was chosen on those of other seeds. All messages come from one corpus, so the splits
+    of two seeds overlap, which the interval allows for.
+    """
+    began, drawn, model = time.process_time(), seed_of_data(seed, data_seed), encoder(name)
+    train, _, test = parts("sms_spam", split_sizes(spam("sms_spam").balanced), drawn)
+    texts, labels = test
+    chances = {"fine-tuned encoder": reader(model, train, MESSAGE_RATE, seed)(texts), "bag": bag(train)(texts)}
+    chances["blend"] = (chances["fine-tuned encoder"] + chances["bag"]) / 2
+    scores = {member: right(found, labels) for member, found in chances.items()}
+    seconds = time.process_time() - began
+    majority, words = tfidf(train)(test)
+    scores |= {"frozen encoder": frozen(model, train, COMMENT_PENALTY)(test), "TF-IDF": words, "majority class": majority}
+    rows = [{"model": member, "accuracy": score} for member, score in scores.items()]
+    rows[2]["seconds"] = round(seconds, 1)
+    return Measurement({"B1.sms": scores}, rows)
