@@ -1,8 +1,7 @@
 """Chapter 1, the chef on real recipes: a small pretrained model reads French ones, then learns to write Thai ones.
 
 The model from elsewhere is stories260K, a Llama of 260,032 parameters that its author trained on stories for children. Three arms meet the
-same Thai recipes: it after French recipes, it as it comes, and a model of its shape with random weights. The nano base is tried in the
-same three ways. Learning rates are the best of ``sweep_chef`` for each arm, on validation recipes of a seed below 1,000;
+same Thai recipes: it after French recipes, it as it comes, and a model of its shape with random weights. Learning rates are the best of ``sweep_chef`` for each arm, on validation recipes of a seed below 1,000;
 ``book/evidence/A5.real-rates.csv`` holds what it measured.
 
 A recipe is its title, ingredients and directions. One longer than a row of ``LENGTH`` tokens is cut there, at a word, for all models alike.
@@ -34,12 +33,9 @@ FRENCH_STEPS = 200
 THAI = (0, 30, 100)
 COMPARED, THAI_STEPS = 100, 100  # Thai recipes, and the steps on so many: each is read about twice
 TESTED = 60
-RATE_SWEEP = (3e-3, 1e-2, 3e-2)
-FRENCH_RATES = {STORIES: 1e-2, NANO: 3e-3}
-THAI_RATES = {
-    STORIES: {"French first": 1e-2, "as it comes": 1e-2, "random init": 1e-2},
-    NANO: {"French first": 3e-3, "as it comes": 3e-3, "random init": 1e-2},
-}
+RATE_SWEEP = (1e-3, 3e-3, 1e-2, 3e-2)
+FRENCH_RATES = {STORIES: 3e-3}
+THAI_RATES = {STORIES: {"French first": 1e-3, "as it comes": 3e-3, "random init": 3e-3}}
 
 
 def place(base: str) -> str:
