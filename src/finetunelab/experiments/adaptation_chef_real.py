@@ -1,8 +1,8 @@
 """Chapter 1, the chef on real recipes: a small pretrained model reads French ones, then learns to write Thai ones.
 
 The model from elsewhere is stories260K, a Llama of 260,032 parameters that its author trained on stories for children. Three arms meet the
-same Thai recipes: it after French recipes, it as it comes, and a model of its shape with random weights. Learning rates are the best of ``sweep_chef`` for each arm, on validation recipes of a seed below 1,000;
-``book/evidence/A5.real-rates.csv`` holds what it measured.
+same Thai recipes: it after French recipes, it as it comes, and a model of its shape with random weights. Learning rates are the best of
+``sweep_chef`` for each arm, on validation recipes of a seed below 1,000; ``book/evidence/A5.real-rates.csv`` holds what it measured.
 
 A recipe is its title, ingredients and directions. One longer than a row of ``LENGTH`` tokens is cut there, at a word, for all models alike.
 """
