@@ -76,6 +76,7 @@ def sweep_frozen(penalties: Sequence[float] = PENALTIES, letters: int = LETTERS,
     Claim(
         "A1.real", "A detector trained on real mail fails on comments", metric="error rate", unit="ratio", treatment="comments",
         control="mail", effect_kind="log_ratio", op=">=", threshold=3, dataset="enron_spam, youtube_spam, sms_spam", beside="A1.ratio",
+        note="Parts are half spam. Copies were removed: 23 of 8,000 letters, 127 of 1,138 comments, 443 of 5,574 messages.",
     ),
     id="A1.real", seeds=10,
 )
@@ -226,7 +227,7 @@ def sweep_messages(
         train, (texts, labels), _ = parts("sms_spam", split_sizes(spam("sms_spam").balanced), seed)
         seen = bag(train)(texts)
         for rate in rates:
-            read = reader(encoder(name), train, rate, seed)(texts)
+            read = reader(encoder(name), train, rate, 0)(texts)
             for member, chances in {"fine-tuned encoder": read, "bag": seen, "blend": (read + seen) / 2}.items():
                 nats = -np.log(np.where(np.array(labels) == 1, chances, 1 - chances)).mean()
                 rows.append({"seed": seed, "arm": member, "rate": rate, "accuracy": right(chances, labels), "cross-entropy": float(nats)})
@@ -237,7 +238,7 @@ def sweep_messages(
     Claim(
         "B1.sms", "The best of our detectors finds spam among text messages", metric="accuracy", unit="share", treatment="blend", control=None,
         effect_kind="value", op=">=", threshold=0.98, test_to_train=0.2 / 0.7, dataset="sms_spam",
-        note="Balanced, copies removed, split 70/10/20. A published detector reached 0.957 on one such split, copies not removed.",
+        note="Half spam; 443 copies of 5,574 removed, which leaves 1,258 messages. A published detector reached 0.957 on one split, copies included.",
     ),
     id="B1.sms", seeds=20,
 )
