@@ -111,7 +111,8 @@ def test_labels_are_counted_on_one_curve_an_arm_and_the_detector_stands_at_none(
     found = chapter.comments_needed(0, 0, sizes=(8, 24), n_test=20, letters=16, name=tiny_encoder)
     arms = ("mail detector", "encoder", "frozen encoder", "TF-IDF")
     curves = {arm: [row["accuracy"] for row in found.rows if row["arm"] == arm and row.get("labels")] for arm in arms}
-    assert [(sizes, target) for sizes, _, target in given] == [((8, 24), 0.9)] * 4 and [scores for _, scores, _ in given] == list(curves.values())
+    assert [(sizes, target) for sizes, _, target in given] == [((8, 24), 0.9)] * 4
+    assert [scores for _, scores, _ in given] == list(curves.values())
     assert found.arms["A2.real"] == dict(zip(arms, (1.0, 2.0, 3.0, 4.0), strict=True))
     (_, _, _, (pool, test)) = spied[0]
     untouched = next(row for row in found.rows if row.get("labels") == 0)

@@ -64,7 +64,9 @@ def test_parts_are_half_spam_from_their_first_texts_on_and_share_none(made):
     assert parts == real_data.parts("sms_spam", (20, 10), seed=1) != real_data.parts("sms_spam", (20, 10), seed=2)
 
 
-@pytest.mark.parametrize(("sizes", "words"), [((3,), "half spam"), ((0,), "half spam"), ((30, 12), "42 texts were asked for and sms_spam has 40")])
+@pytest.mark.parametrize(("sizes", "words"), [
+    ((3,), "half spam"), ((0,), "half spam"), ((30, 12), "42 texts were asked for and sms_spam has 40"),
+])
 def test_parts_that_cannot_be_had_are_refused(made, sizes, words):
     with pytest.raises(UserError, match=words):
         real_data.parts("sms_spam", sizes, 0)

@@ -104,7 +104,8 @@ def parts(name: str, sizes: Sequence[int], seed: int) -> list[Labelled]:
     if any(size < 2 or size % 2 for size in sizes):
         raise UserError(f"parts of {list(sizes)} texts cannot be half spam", "ask for even numbers")
     if sum(sizes) > corpus.balanced:
-        raise UserError(f"{sum(sizes):,} texts were asked for and {name} has {corpus.balanced:,}, balanced and without copies", "ask for fewer")
+        cause = f"{sum(sizes):,} texts were asked for and {name} has {corpus.balanced:,}, balanced and without copies"
+        raise UserError(cause, "ask for fewer")
     rng, by_class = random.Random(f"{name}/{seed}"), []
     for label in (0, 1):
         texts = [text for text, found in zip(corpus.texts, corpus.labels, strict=True) if found == label]

@@ -103,7 +103,7 @@ def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts
 
 
 def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32) -> float:
-    """Return the cross-entropy of ``texts`` in bits, divided by their UTF-8 bytes: unlike perplexity, it compares models with any tokenizers.
+    """Return the cross-entropy of ``texts`` in bits, divided by their UTF-8 bytes. Unlike perplexity, it compares any tokenizers.
 
     Each text must fit into the model's context: what is cut would count as bytes and not as bits.
     """
