@@ -26,6 +26,37 @@ def real_data() -> Path:
 
 
 @pytest.fixture
+def real_folder(real_data, monkeypatch) -> Path:
+    """The same folder, named to the package as well, with the weights beside it; the test is skipped where there is none."""
+    monkeypatch.setenv("FINETUNELAB_DATA", str(real_data))
+    if "FINETUNELAB_WEIGHTS" not in os.environ:
+        monkeypatch.setenv("FINETUNELAB_WEIGHTS", str(real_data.parent / "weights"))
+    return real_data
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory) -> str:
+    """The directory of a BERT of one layer with random weights and a vocabulary of a few words: a sentence encoder to test with."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    path = tmp_path_factory.mktemp("tiny") / "encoder"
+    words = "a and at call check click free home http letter now out please prize see video we win won you your".split()
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, ",", "!", "."]
+    path.mkdir()
+    (path / "vocab.txt").write_text("\n".join(vocabulary))
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=160,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(path)
+    BertTokenizer(str(path / "vocab.txt")).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture
 def registry(monkeypatch):
     """An empty registry of claims, and frozen worlds that hash to "w0"."""
     from finetunelab import experiments

@@ -149,3 +149,17 @@ def test_the_report_has_every_skill_and_every_domain(model, tokenizer, monkeypat
     assert set(report["perplexity"]) == {"in_domain", *skills.IN_DOMAIN, "posts"} and all(value > 1 for value in report["perplexity"].values())
     assert report["step_seconds"] == 0.25
     assert len(said) == 8 + 7 + 1
+
+
+def test_bits_per_byte_count_every_token_but_the_first_and_the_bytes_of_utf_8(tokenizer, model):
+    import copy
+
+    even = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in even.parameters():
+            weight.zero_()
+    texts = ["crème brûlée", "The cat sat down."]
+    # A model that knows nothing pays log2(500) bits a token; the end token is paid for, the begin token is not.
+    tokens = sum(len(tokenizer(text)["input_ids"]) for text in texts)
+    assert skills.bits_per_byte(even, tokenizer, texts) == pytest.approx(math.log2(500) * tokens / (15 + 17))
+    assert skills.bits_per_byte(even, tokenizer, texts, batch_size=1) == pytest.approx(skills.bits_per_byte(even, tokenizer, texts))

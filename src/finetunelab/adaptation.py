@@ -19,7 +19,7 @@ import torch
 
 from .corpus import PackedRows, encode, stack, weighted_next_token_loss
 from .errors import UserError
-from .heads import batches, pool
+from .heads import LONGEST, batches, pool
 from .skills import perplexity
 from .training import TrainConfig, TrainResult, train
 
@@ -45,10 +45,15 @@ def new_words(source: Sequence[str], target: Sequence[str]) -> float:
 
 
 @torch.inference_mode()
-def features(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> np.ndarray:
-    """Return the mean state of the last layer for each text, of shape (texts, width): what a frozen model makes of it."""
+def features(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST
+) -> np.ndarray:
+    """Return the mean state of the last layer for each text, of shape (texts, width): what a frozen model makes of it.
+
+    ``longest`` tokens of a text are read; an encoder works as well as a language model.
+    """
     found = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
-    for places, batch in batches(tokenizer, texts, model.device):
+    for places, batch in batches(tokenizer, texts, model.device, longest):
         states = model.get_decoder()(**batch, use_cache=False).last_hidden_state
         found[places] = pool(states.float(), batch["attention_mask"], "mean").cpu().numpy()
     return found

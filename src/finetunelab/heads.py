@@ -1,4 +1,4 @@
-"""Heads: small layers that turn a language model's states into something other than the next token."""
+"""Heads: small layers that turn a model's states into something other than the next token."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor
 
 
 class Classifier(torch.nn.Module):
-    """A language model with a linear layer on its pooled states, in place of its next-token layer.
+    """A language model with a linear layer on its pooled states, in place of its next-token layer. An encoder works too.
 
     Args:
-        model: a causal language model; its decoder is taken over, and trained along unless it is frozen.
+        model: a causal language model, whose decoder is taken over, or an encoder, which is its own; it is trained along unless frozen.
         classes: number of classes.
         pooling: "mean" or "last", see ``pool``.
         seed: draws the weights of the new layer.
@@ -67,9 +67,13 @@ class Classifier(torch.nn.Module):
 
 
 def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST) -> list[list[int]]:
-    """Return the token ids of each text, its end token included, so that "last" means the same in every text."""
-    ids = tokenizer(list(texts), truncation=True, max_length=longest - 1)["input_ids"]
-    return [[*row, tokenizer.eos_token_id] for row in ids]
+    """Return the token ids of each text, its end token included, so that "last" means the same in every text.
+
+    An encoder's tokenizer has no end token; it closes each text by itself.
+    """
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    ids = tokenizer(list(texts), truncation=True, max_length=longest - len(end))["input_ids"]
+    return [[*row, *end] for row in ids]
 
 
 def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
@@ -84,10 +88,10 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], device: torch.device, batch_size: int = 64
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], device: torch.device, longest: int = LONGEST, batch_size: int = 64
 ) -> Iterator[tuple[list[int], dict[str, torch.Tensor]]]:
     """Yield the places of some texts and the texts as a batch. Texts of like length share one, so that little is spent on padding."""
-    rows = tokenized(tokenizer, texts)
+    rows = tokenized(tokenizer, texts, longest)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch_size):
         places = order[start : start + batch_size]
@@ -104,14 +108,15 @@ def _check(texts: Sequence[str], labels: Sequence[int], classes: int) -> None:
 
 
 def fit(
-    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], config: TrainConfig
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], config: TrainConfig,
+    longest: int = LONGEST,
 ) -> TrainResult:
-    """Train a classifier in place on labelled texts and return what it cost.
+    """Train a classifier in place on labelled texts, of which ``longest`` tokens are read, and return what it cost.
 
     Raises UserError when there are none, texts and labels differ in number, or a label is not one of the classes.
     """
     _check(texts, labels, classifier.head.out_features)
-    rows = list(zip(tokenized(tokenizer, texts), labels, strict=True))
+    rows = list(zip(tokenized(tokenizer, texts, longest), labels, strict=True))
 
     def collate(batch):
         return padded([ids for ids, _ in batch], tokenizer.pad_token_id) | {"labels": torch.tensor([label for _, label in batch])}
@@ -120,16 +125,20 @@ def fit(
 
 
 @torch.inference_mode()
-def predict(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> torch.Tensor:
+def predict(
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST
+) -> torch.Tensor:
     """Return the probability of every class for every text, of shape (texts, classes), on the CPU."""
     classifier.eval()
     found = torch.empty(len(texts), classifier.head.out_features)
-    for places, batch in batches(tokenizer, texts, classifier.head.weight.device):
+    for places, batch in batches(tokenizer, texts, classifier.head.weight.device, longest):
         found[places] = classifier(**batch)["logits"].float().softmax(-1).cpu()
     return found
 
 
-def accuracy(classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int]) -> float:
+def accuracy(
+    classifier: Classifier, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], labels: Sequence[int], longest: int = LONGEST
+) -> float:
     """Return the share of texts whose likeliest class is their label. Raises UserError as ``fit`` does."""
     _check(texts, labels, classifier.head.out_features)
-    return float((predict(classifier, tokenizer, texts).argmax(1) == torch.tensor(labels)).float().mean())
+    return float((predict(classifier, tokenizer, texts, longest).argmax(1) == torch.tensor(labels)).float().mean())

@@ -115,7 +115,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loading(what: str, name: str) -> Iterator[None]:
+def loading(what: str, name: str) -> Iterator[None]:
     """Load quietly, and turn the library's paragraphs about what went wrong into one line."""
     try:
         with quiet():
@@ -132,7 +132,7 @@ def load_tokenizer(name: str = "nano") -> PreTrainedTokenizerBase:
     """Load the tokenizer that belongs to a model. Pads with its own pad token, or with end-of-text where it has none."""
     from transformers import AutoTokenizer
 
-    with _loading("tokenizer", name):
+    with loading("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(resolve(name), trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -149,7 +149,7 @@ def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: 
     import torch
     from transformers import AutoModelForCausalLM
 
-    with _loading("model", name):
+    with loading("model", name):
         model = AutoModelForCausalLM.from_pretrained(
             resolve(name), dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False
         )

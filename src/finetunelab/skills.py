@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -75,8 +76,10 @@ def log_likelihoods(
 
 
 @torch.inference_mode()
-def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32) -> float:
-    """Return exp of the mean next-token cross-entropy over all tokens of ``texts``, the end token included."""
+def surprise(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32
+) -> tuple[float, int]:
+    """Return the next-token cross-entropy summed over all tokens of ``texts`` in nats, the end token included, and how many those are."""
     total, count = 0.0, 0
     ordered = sorted(texts, key=len)
     for start in range(0, len(ordered), batch_size):
@@ -90,7 +93,22 @@ def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts
         tokens = int(weights[:, 1:].sum())
         total += float(weighted_next_token_loss(model, {"input_ids": ids.to(model.device), "weights": weights.to(model.device)})) * tokens
         count += tokens
+    return total, count
+
+
+def perplexity(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32) -> float:
+    """Return exp of the mean next-token cross-entropy over all tokens of ``texts``, the end token included."""
+    total, count = surprise(model, tokenizer, texts, batch_size)
     return float(torch.tensor(total / count).exp())
+
+
+def bits_per_byte(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], batch_size: int = 32) -> float:
+    """Return the cross-entropy of ``texts`` in bits, divided by their UTF-8 bytes. Unlike perplexity, it compares any tokenizers.
+
+    Each text must fit into the model's context: what is cut would count as bytes and not as bits.
+    """
+    total, _ = surprise(model, tokenizer, texts, batch_size)
+    return total / math.log(2) / sum(len(text.encode()) for text in texts)
 
 
 def _share(hits: Sequence[bool]) -> float:

