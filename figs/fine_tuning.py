@@ -14,9 +14,12 @@ import numpy as np
 from finetunelab.plots import FAINT, INK, PALETTE, save, style
 
 ALT = (
-    "Three panels, one below the other. One, pretraining: many texts of two classes, drawn as circles and squares, and a boundary that was learned from them. "
-    "Two, the data shift: new texts lie elsewhere, and the old boundary leaves many circles on the wrong side, marked with crosses. "
-    "Three, adaptation: a few of the new texts have labels, and some more steps of training from the old boundary have turned it so that nearly all are right."
+    "Three panels, one below the other. One, pretraining: many texts of two classes, drawn as circles and squares, and a boundary that was "
+    "learned from them. Two, the data shift: new texts lie elsewhere, and the old boundary leaves many "
+    "circles on the wrong side, marked with "
+    "crosses. Three, adaptation: a few of the new texts have labels, and some more steps of training "
+    "from the old boundary have turned it so "
+    "that nearly all are right."
 )
 CLASSES = (("o", PALETTE["blue"]), ("s", PALETTE["orange"]))
 SOURCE, TARGET = ((-1.1, 0.5), (1.0, -0.4)), ((0.5, 1.7), (1.3, 0.1))  # the centers of the classes

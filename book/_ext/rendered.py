@@ -10,6 +10,7 @@ import html
 import json
 import re
 from pathlib import Path
+from statistics import fmean, geometric_mean
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -123,6 +124,43 @@ def baselines() -> str:
     ])
 
 
+def chef() -> str:
+    """A5 as a table: perplexities of the chef and the novice by the number of Thai recipes, geometric means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    found = _over_seeds("A5", ("arm", "recipes"))
+    amounts = list(dict.fromkeys(recipes for _, recipes in found))
+
+    def mean(arm: str, recipes: str, column: str) -> str:
+        return number(geometric_mean(float(row[column]) for row in found[arm, recipes]))
+
+    columns = (("French", "perplexity"), ("novice", "perplexity"), ("French", "French perplexity"))
+    heads = ["Thai recipes read", "chef, on Thai", "novice, on Thai", "chef, on French"]
+    return _table(heads, [[recipes, *(mean(arm, recipes, column) for arm, column in columns)] for recipes in amounts])
+
+
+def real_labels() -> str:
+    """A2.real as a table: accuracy on comments by arm and number of labels, means over the draws."""
+    found = {key: rows for key, rows in _over_seeds("A2.real", ("arm", "labels")).items() if key[1]}
+    amounts = sorted({labels for _, labels in found}, key=float)
+
+    def mean(arm: str, labels: str) -> str:
+        return f"{fmean(float(row['accuracy']) for row in found[arm, labels]):.2f}" if (arm, labels) in found else ""
+
+    rows = [[arm, *(mean(arm, labels) for labels in amounts)] for arm in dict.fromkeys(arm for arm, _ in found)]
+    return _table(["Accuracy on other comments after so many labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
+
+
+def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """Return the rows of an experiment's table by the values of some columns."""
+    from finetunelab.evidence.store import load_rows
+
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in load_rows(BOOK / "evidence" / f"{experiment}.csv"):
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
 def _measured() -> dict[str, Any]:
     return json.loads((BOOK / "tables.json").read_text(encoding="utf-8"))
 
@@ -144,7 +182,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 PARTS = {
     function.__name__.replace("_", "-"): function
-    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, model_card)
+    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_labels, model_card)
 }
 
 

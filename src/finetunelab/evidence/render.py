@@ -67,7 +67,7 @@ def number(x: float | None) -> str:
 def _with_unit(text: str, entry: dict[str, Any]) -> str:
     if entry["effect_kind"] == "log_ratio":
         return f"{text}×"
-    return text if entry["unit"] in ("", "fraction", "share", "ratio") else f"{text} {entry['unit']}"
+    return text if entry["unit"] in ("", "fraction", "share", "ratio", "correlation") else f"{text} {entry['unit']}"
 
 
 def value(entry: dict[str, Any]) -> str:
