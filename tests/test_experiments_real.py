@@ -242,7 +242,7 @@ def test_the_chefs_meet_the_same_thai_recipes_from_three_starts(few, monkeypatch
 def test_the_chefs_sweep_tries_each_rate_for_each_arm_on_its_own_seed(few, monkeypatch):
     seeds, draw = [], chef.drawn_recipes
     monkeypatch.setattr(chef, "drawn_recipes", lambda cuisine, sizes, seed: seeds.append(seed) or draw(cuisine, sizes, seed))
-    rows = chef.sweep_chef(rates=(1e-3, 1e-2), n_valid=6, french_steps=5)
+    rows = chef.sweep_chef(rates=(1e-3, 1e-2), n=20, n_valid=6, french_steps=2)
     assert [(row["phase"], row["arm"], row["rate"]) for row in rows] == [("French", "French first", rate) for rate in (1e-3, 1e-2)] + [
         ("Thai", arm, rate) for arm in chef.ARMS for rate in (1e-3, 1e-2)
     ]
