@@ -93,7 +93,7 @@ def labels() -> plt.Figure:
     """A2: accuracy on posts against the number of labelled posts."""
     fig, ax = axes("Labels and accuracy on posts", "labeled posts", "accuracy")
     ends = {}
-    for place, arm in enumerate(("TF-IDF", "base", "random init", "mail detector")):
+    for place, arm in enumerate(("mail detector", "base", "random init", "TF-IDF")):
         found = table("A2", ("labels",), "accuracy", arm=arm, severity="1.0")
         amounts = sorted(float(n) for (n,) in found if float(n))
         points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
@@ -111,11 +111,11 @@ def chef() -> plt.Figure:
         found = table("A5", ("recipes",), "perplexity", arm=arm)
         amounts = sorted(float(n) for (n,) in found if float(n))
         points = [as_ratio(t_interval([math.log(value) for value in found[f"{n:.0f}",]])) for n in amounts]
-        curve(ax, place + 1, amounts, points)
+        curve(ax, place, amounts, points)
         name = "chef" if arm == "French" else arm
         # At the start of the curves, where they lie apart.
         aside = dict(xytext=(10, 6)) if arm == "novice" else dict(xytext=(-12, -6), ha="right", va="top")
-        ax.annotate(name, (amounts[1], points[1].estimate), textcoords="offset points", color=COLORS[place + 1], fontweight="bold", **aside)
+        ax.annotate(name, (amounts[1], points[1].estimate), textcoords="offset points", color=COLORS[place], fontweight="bold", **aside)
     log_axis(ax, amounts)
     ax.set_yscale("log")
     ax.set_yticks([1, 3, 10, 30, 100, 300], ["1", "3", "10", "30", "100", "300"])

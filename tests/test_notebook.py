@@ -12,8 +12,14 @@ from finetunelab.evidence import store
 @pytest.fixture
 def evidence(tmp_path, monkeypatch):
     entries = [
-        {"id": "T1", "effect_kind": "log_ratio", "unit": "ratio", "effect": 7.0, "ci95": [5.0, 9.0], "verdict": "holds"},
-        {"id": "T2", "effect_kind": "difference", "unit": "share", "effect": -0.1, "ci95": [-0.2, 0.0], "verdict": "does not hold"},
+        {
+            "id": "T1", "claim": "One fails", "effect_kind": "log_ratio", "unit": "ratio", "op": ">=", "threshold": 3, "effect": 7.0,
+            "ci95": [5.0, 9.0], "verdict": "holds",
+        },
+        {
+            "id": "T2", "claim": "Two gains", "effect_kind": "difference", "unit": "share", "effect": -0.1, "ci95": [-0.2, 0.0],
+            "verdict": "does not hold",
+        },
     ]
     store.save(tmp_path / "nano.json", entries)
     store.save_rows(tmp_path / "T1.csv", [
@@ -26,9 +32,11 @@ def evidence(tmp_path, monkeypatch):
 def test_a_run_is_set_beside_the_record_whatever_its_verdict(evidence, capsys):
     notebook.compare("T1", 6.04, (2, 20))
     notebook.compare("T2", -0.3, (-0.5, 0.5))
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("T1") and "here 6×, expected 2 to 20; recorded 7.00× (95% interval 5.00 to 9.00): holds" in first
-    assert "here -0.3, " in second and second.endswith("does not hold")
+    assert capsys.readouterr().out.splitlines() == [
+        "T1: One fails, asks for at least 3×", "    recorded 7.00× (95% interval 5.00 to 9.00): holds",
+        "    this run 6×, where one run should give 2 to 20",
+        "T2: Two gains", "    recorded −0.100 (95% interval −0.200 to 0.000): does not hold", "    this run -0.3, where one run should give -0.5 to 0.5",
+    ]
 
 
 def test_a_run_outside_its_range_is_an_error(evidence):

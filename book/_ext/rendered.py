@@ -134,9 +134,19 @@ def chef() -> str:
     def mean(arm: str, recipes: str, column: str) -> str:
         return number(geometric_mean(float(row[column]) for row in found[arm, recipes]))
 
-    columns = (("French", "perplexity"), ("novice", "perplexity"), ("French", "French perplexity"))
-    heads = ["Thai recipes read", "chef, on Thai", "novice, on Thai", "chef, on French"]
+    columns = [(arm, column) for column in ("perplexity", "French perplexity") for arm in ("French", "novice")]
+    heads = ["Thai recipes read", "chef, on Thai", "novice, on Thai", "chef, on French", "novice, on French"]
     return _table(heads, [[recipes, *(mean(arm, recipes, column) for arm, column in columns)] for recipes in amounts])
+
+
+def real_chef() -> str:
+    """A5.real as a table: bits per byte by arm and number of Thai recipes, means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    found = _over_seeds("A5.real", ("arm", "recipes"))
+    arms, amounts = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    means = {key: number(fmean(float(row["bits per byte"]) for row in rows)) for key, rows in found.items()}
+    return _table(["Thai recipes read", *arms], [[n, *(means[arm, n] for arm in arms)] for n in amounts])
 
 
 def real_labels() -> str:
@@ -148,7 +158,7 @@ def real_labels() -> str:
         return f"{fmean(float(row['accuracy']) for row in found[arm, labels]):.2f}" if (arm, labels) in found else ""
 
     rows = [[arm, *(mean(arm, labels) for labels in amounts)] for arm in dict.fromkeys(arm for arm, _ in found)]
-    return _table(["Accuracy on other comments after so many labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
+    return _table(["Labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
 
 
 def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
@@ -182,7 +192,7 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 PARTS = {
     function.__name__.replace("_", "-"): function
-    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_labels, model_card)
+    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, model_card)
 }
 
 

@@ -62,14 +62,17 @@ def recorded_curve(experiment: str, x: str, y: str, **where: Any) -> tuple[list[
 
 
 def compare(claim: str, here: float, expected: Sequence[float]) -> None:
-    """Print what this run found beside the recorded effect, interval and verdict, and check that it lies in the range expected of one run.
+    """Print a claim, its recorded effect and verdict, and what this run found; check that this lies in the range expected of one run.
 
     The range is wider than the recorded interval: a lab is one seed and a smaller scale. A claim that does not hold has a range too.
     Raises AssertionError outside it.
     """
-    from .evidence.render import effect
+    from .evidence.render import OPS, effect
 
     entry, (low, high) = recorded(claim), expected
     sign = "×" if entry["effect_kind"] == "log_ratio" else ""
-    print(f"{claim:12} here {here:.2g}{sign}, expected {low:g} to {high:g}; recorded {effect(entry)}: {entry['verdict']}")
+    asks = f", asks for {OPS[entry['op']]} {entry['threshold']:g}{sign}" if entry.get("op") else ""
+    print(f"{claim}: {entry['claim']}{asks}")
+    print(f"    recorded {effect(entry)}: {entry['verdict']}")
+    print(f"    this run {here:.2g}{sign}, where one run should give {low:g} to {high:g}")
     assert low <= here <= high, f"{claim}: {here:.3g} is outside what one run should give; look for what was changed"
