@@ -33,7 +33,7 @@ def test_a_run_is_set_beside_the_record_whatever_its_verdict(evidence, capsys):
     notebook.compare("T1", 6.04, (2, 20))
     notebook.compare("T2", -0.3, (-0.5, 0.5))
     assert capsys.readouterr().out.splitlines() == [
-        "T1: One fails, asks for at least 3×", "    recorded 7.00× (95% interval 5.00 to 9.00): holds",
+        "T1: One fails", "    asks for at least 3×", "    recorded 7.00× (95% interval 5.00 to 9.00): holds",
         "    this run 6×, where one run should give 2 to 20",
         "T2: Two gains", "    recorded −0.100 (95% interval −0.200 to 0.000): does not hold", "    this run -0.3, where one run should give -0.5 to 0.5",
     ]

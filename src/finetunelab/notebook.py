@@ -71,8 +71,9 @@ def compare(claim: str, here: float, expected: Sequence[float]) -> None:
 
     entry, (low, high) = recorded(claim), expected
     sign = "×" if entry["effect_kind"] == "log_ratio" else ""
-    asks = f", asks for {OPS[entry['op']]} {entry['threshold']:g}{sign}" if entry.get("op") else ""
-    print(f"{claim}: {entry['claim']}{asks}")
+    print(f"{claim}: {entry['claim']}")
+    if entry.get("op"):
+        print(f"    asks for {OPS[entry['op']]} {entry['threshold']:g}{sign}")
     print(f"    recorded {effect(entry)}: {entry['verdict']}")
     print(f"    this run {here:.2g}{sign}, where one run should give {low:g} to {high:g}")
     assert low <= here <= high, f"{claim}: {here:.3g} is outside what one run should give; look for what was changed"
