@@ -201,6 +201,30 @@ def test_cells_with_a_bar_do_not_break_a_table(book_module):
     assert r"x\|y" in table
 
 
+def test_tables_of_chapter_1_are_means_over_the_seeds_in_their_places(book_module, tmp_path, monkeypatch):
+    from finetunelab.evidence.store import save_rows
+
+    rendered = book_module("rendered")
+    monkeypatch.setattr(rendered, "BOOK", tmp_path)
+    (tmp_path / "evidence").mkdir()
+    save_rows(tmp_path / "evidence" / "A5.csv", [
+        {"seed": seed, "arm": arm, "recipes": 10, "perplexity": thai * factor, "French perplexity": french * factor}
+        for arm, thai, french in (("French", 2, 30), ("novice", 5, 70)) for seed, factor in ((0, 1), (1, 4))
+    ])
+    assert "| 10 | 4.00 | 10.00 | 60.0 | 140 |" in rendered.chef(), "geometric means: those of x and 4x are 2x"
+    save_rows(tmp_path / "evidence" / "A5.real.csv", [
+        {"seed": seed, "arm": arm, "recipes": 30, "bits per byte": bits + seed} for arm, bits in (("first", 1.5), ("random", 4.0)) for seed in (0, 1)
+    ])
+    assert "| 30 | 2.00 | 4.50 |" in rendered.real_chef()
+    save_rows(tmp_path / "evidence" / "A2.real.csv", [
+        {"seed": 0, "arm": "ours", "labels": 100, "accuracy": 0.9}, {"seed": 1, "arm": "ours", "labels": 100, "accuracy": 0.8},
+        {"seed": 0, "arm": "ours", "labels": 20, "accuracy": 0.7}, {"seed": 0, "arm": "words", "labels": 100, "accuracy": 0.6},
+        {"seed": 0, "arm": "ours", "needed": "> 100"},
+    ])
+    table = rendered.real_labels()
+    assert "| Labels | 20 | 100 |" in table and "| ours | 0.70 | 0.85 |" in table and "| words |  | 0.60 |" in table
+
+
 def test_the_glossary_is_long_enough_and_in_order():
     text = (BOOK / "glossary.md").read_text()
     terms = re.findall(r"^(\S.*)\n  \S", text, re.MULTILINE)

@@ -10,7 +10,7 @@ import pytest
 from finetunelab import cli
 from finetunelab.errors import UserError
 from finetunelab.evidence import check, judge, load, render, run, store
-from finetunelab.evidence.render import number, sign
+from finetunelab.evidence.render import number, sign, value
 from finetunelab.experiments import Claim, Measurement, find, measures, seed_of_data
 
 GAP = Claim("T1.gap", "Posts are harder", "error rate", "fraction", "posts", "mail", "difference", ">=", 0.10)
@@ -343,3 +343,8 @@ def test_sign_needs_the_whole_interval():
 )
 def test_numbers_have_three_digits(x, text):
     assert number(x) == text
+
+
+def test_a_unit_that_says_nothing_is_left_out():
+    entry = {"effect": 0.4394, "effect_kind": "value", "unit": "correlation"}
+    assert value(entry) == "0.439" and value(entry | {"unit": "tasks"}) == "0.439 tasks"

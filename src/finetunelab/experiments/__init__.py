@@ -1,6 +1,6 @@
-"""The experiments behind the book's claims, one module a chapter, and the registry that the evidence engine reads.
+"""The experiments behind the book's claims, by chapter, and the registry that the evidence engine reads.
 
-A chapter adds a module here and nothing else. It holds functions like this one:
+A chapter adds its modules here and nothing else. They hold functions like this one:
 
     @measures(
         Claim("A1.ratio", "A detector trained on mail fails on social posts", metric="error rate", unit="ratio", treatment="posts",
