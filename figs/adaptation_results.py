@@ -126,15 +126,13 @@ def chef() -> plt.Figure:
 FIGURES = {
     "causes": (
         causes,
-        "Error rate of the mail detector with 95 % intervals, from low to high: letters and letters of "
-        "another length lie lowest, then another "
-        "format, slang, and topic; topic alone lies almost as high as posts, which differ in all four, and that is near a coin's.",
+        "Error rate of the mail detector with 95 % intervals, from low to high: letters and letters of another length lie lowest, then "
+        "another format, slang, and topic; topic alone lies almost as high as posts, which differ in all four, and that is near a coin's.",
     ),
     "signs": (
         signs,
-        "Error against distance for many kinds of text. Length alone and format alone lie far out with few "
-        "errors; topic alone lies near with "
-        "many. Harmless shifts and shifts of the class shares lie near the origin.",
+        "Error against distance for many kinds of text. Length alone and format alone lie far out with few errors; topic alone lies near "
+        "with many. Harmless shifts and shifts of the class shares lie near the origin.",
     ),
     "labels": (
         labels,
@@ -143,9 +141,8 @@ FIGURES = {
     ),
     "chef": (
         chef,
-        "Perplexity on Thai recipes against the number of Thai recipes read. With 10 recipes the two are "
-        "level. With 30 the chef is far below "
-        "the novice; with 100 they are close, and with 300 they nearly meet.",
+        "Perplexity on Thai recipes against the number of Thai recipes read. With 10 recipes the two are level. With 30 the chef is far "
+        "below the novice; with 100 they are close, and with 300 they nearly meet.",
     ),
 }
 

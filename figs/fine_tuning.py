@@ -15,11 +15,9 @@ from finetunelab.plots import FAINT, INK, PALETTE, save, style
 
 ALT = (
     "Three panels, one below the other. One, pretraining: many texts of two classes, drawn as circles and squares, and a boundary that was "
-    "learned from them. Two, the data shift: new texts lie elsewhere, and the old boundary leaves many "
-    "circles on the wrong side, marked with "
-    "crosses. Three, adaptation: a few of the new texts have labels, and some more steps of training "
-    "from the old boundary have turned it so "
-    "that nearly all are right."
+    "learned from them. Two, the data shift: new texts lie elsewhere, and the old boundary leaves many circles on the wrong side, marked "
+    "with crosses. Three, adaptation: a few of the new texts have labels, and some more steps of training from the old boundary have "
+    "turned it so that nearly all are right."
 )
 CLASSES = (("o", PALETTE["blue"]), ("s", PALETTE["orange"]))
 SOURCE, TARGET = ((-1.1, 0.5), (1.0, -0.4)), ((0.5, 1.7), (1.3, 0.1))  # the centers of the classes
@@ -48,6 +46,12 @@ def train(weights: np.ndarray, points: np.ndarray, labels: np.ndarray, steps: in
 def scatter(ax: plt.Axes, points: np.ndarray, labels: np.ndarray, alpha: float = 1.0, size: float = 42) -> None:
     for label, (marker, color) in enumerate(CLASSES):
         ax.scatter(*points[labels == label].T, marker=marker, color=color, s=size, alpha=alpha, linewidth=0)
+
+
+def crosses(ax: plt.Axes, points: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> None:
+    """Cross out the points that a boundary leaves on the wrong side."""
+    wrong = (terms(points) @ weights > 0) != labels
+    ax.scatter(*points[wrong].T, marker="x", color=INK, s=80, linewidth=1.8)
 
 
 def boundary(ax: plt.Axes, weights: np.ndarray, old: bool = False) -> None:
@@ -83,16 +87,14 @@ def fine_tuning() -> plt.Figure:
     scatter(shift, known, known_labels, alpha=0.15)
     scatter(shift, new, new_labels)
     boundary(shift, old)
-    wrong = (terms(new) @ old > 0) != new_labels
-    shift.scatter(*new[wrong].T, marker="x", color=INK, s=80, linewidth=1.8)
+    crosses(shift, new, new_labels, old)
 
     panel(adaptation, "3  Adaptation", "twelve labels and some more steps from the\nold boundary (dashed), not from scratch")
     scatter(adaptation, new, new_labels, alpha=0.3)
     scatter(adaptation, new[few], new_labels[few], size=90)
     boundary(adaptation, old, old=True)
     boundary(adaptation, adapted)
-    wrong = (terms(new) @ adapted > 0) != new_labels
-    adaptation.scatter(*new[wrong].T, marker="x", color=INK, s=80, linewidth=1.8)
+    crosses(adaptation, new, new_labels, adapted)
     return fig
 
 

@@ -115,8 +115,8 @@ def sweep_chef(
     Claim(
         "A5.real", "A model of real French recipes learns Thai ones faster than a novice", metric="bits per byte after 100 Thai recipes",
         unit="ratio", treatment="French first", control="random init", effect_kind="log_ratio", op="<", threshold=1, dataset="recipes",
-        beside="A5",
-        test_to_train=TESTED / COMPARED, note="Both arms read the same Thai recipes. Those of more than 511 tokens, four in five, are cut there.",
+        beside="A5", test_to_train=TESTED / COMPARED,
+        note="Both arms read the same Thai recipes. Those of more than 511 tokens, four in five, are cut there.",
     ),
     id="A5.real", seeds=5,
 )

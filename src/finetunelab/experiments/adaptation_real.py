@@ -2,8 +2,8 @@
 
 The detector is a real sentence encoder, all-MiniLM-L6-v2: frozen, with a logistic regression on its vectors, or fine-tuned. What is tuned
 is chosen on the validation parts of seeds below 1,000: ``sweep_frozen``, ``sweep_labels`` and ``sweep_messages`` measured what
-``book/evidence`` holds in ``A1.real-rates.csv``, ``A2.real-rates.csv`` and ``B1.sms-rates.csv``. Every seed draws its parts anew from the same
-corpora. Within a seed no text is in two parts; a validation text of a sweep may be a test text of a reported seed.
+``book/evidence`` holds in ``A1.real-rates.csv``, ``A2.real-rates.csv`` and ``B1.sms-rates.csv``. Every seed draws its parts anew from the
+same corpora. Within a seed no text is in two parts; a validation text of a sweep may be a test text of a reported seed.
 """
 
 from __future__ import annotations
@@ -257,8 +257,8 @@ def blended(chances: dict[str, np.ndarray]) -> np.ndarray:
     Claim(
         "B1.sms", "The best of our detectors finds spam among text messages", metric="accuracy", unit="share", treatment="blend",
         control=None, effect_kind="value", op=">=", threshold=0.98, test_to_train=0.2 / 0.7, dataset="sms_spam",
-        note="443 copies of 5,574 removed; 1,258 messages remain with both classes equally common. About one in six test messages was among "
-        "those that the method was chosen on. A published detector reached 0.957 on one split, copies included.",
+        note="443 copies of 5,574 removed; 1,258 messages remain with both classes equally common. About one in six test messages was "
+        "among those that the method was chosen on. A published detector reached 0.957 on one split, copies included.",
     ),
     id="B1.sms", seeds=20,
 )
