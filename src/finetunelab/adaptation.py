@@ -44,18 +44,34 @@ def new_words(source: Sequence[str], target: Sequence[str]) -> float:
     return sum(word not in known for word in running) / max(1, len(running))
 
 
-@torch.inference_mode()
 def features(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST, pooling: str = "mean"
 ) -> np.ndarray:
-    """Return the mean state of the last layer for each text, of shape (texts, width): what a frozen model makes of it.
+    """Return one vector for each text, of shape (texts, width): the pooled states of the last layer, what a frozen model makes of it.
 
-    ``longest`` tokens of a text are read; an encoder works as well as a language model.
+    ``longest`` tokens of a text are read; an encoder works as well as a language model. UserError for an unknown pooling.
     """
-    found = np.empty((len(texts), model.config.hidden_size), dtype=np.float32)
+    return features_of_layers(model, tokenizer, texts, [-1], longest, pooling)[0]
+
+
+@torch.inference_mode()
+def features_of_layers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], layers: Sequence[int], longest: int = LONGEST,
+    pooling: str = "mean",
+) -> np.ndarray:
+    """Return one vector for each text from each of some layers, of shape (layers, texts, width), see ``features``.
+
+    Layer 0 are the input embeddings, -1 the last layer. UserError for a layer that the model has not.
+    """
+    most = model.config.num_hidden_layers
+    for layer in layers:
+        if layer not in range(-most - 1, most + 1):
+            raise UserError(f"there is no layer {layer}", f"this model has 0, its input embeddings, to {most}")
+    found = np.empty((len(layers), len(texts), model.config.hidden_size), dtype=np.float32)
     for places, batch in batches(tokenizer, texts, model.device, longest):
-        states = model.get_decoder()(**batch, use_cache=False).last_hidden_state
-        found[places] = pool(states.float(), batch["attention_mask"], "mean").cpu().numpy()
+        states = model.get_decoder()(**batch, use_cache=False, output_hidden_states=True).hidden_states
+        for row, layer in enumerate(layers):
+            found[row, places] = pool(states[layer].float(), batch["attention_mask"], pooling).cpu().numpy()
     return found
 
 

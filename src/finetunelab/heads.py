@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -65,6 +65,10 @@ class Classifier(torch.nn.Module):
             outputs["loss"] = torch.nn.functional.cross_entropy(logits.float(), labels)
         return outputs
 
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict | None = None, **settings: Any) -> None:
+        """Compute the activations of each block anew in the backward pass, in place of keeping them; the trainer asks for it."""
+        self.decoder.activation_checkpointing_enable(activation_checkpointing_kwargs, **settings)
+
 
 def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST) -> list[list[int]]:
     """Return the token ids of each text, its end token included, so that "last" means the same in every text.
@@ -116,10 +120,10 @@ def fit(
     Raises UserError when there are none, texts and labels differ in number, or a label is not one of the classes.
     """
     _check(texts, labels, classifier.head.out_features)
-    rows = list(zip(tokenized(tokenizer, texts, longest), labels, strict=True))
+    rows = [{"input_ids": ids, "label": label} for ids, label in zip(tokenized(tokenizer, texts, longest), labels, strict=True)]
 
     def collate(batch):
-        return padded([ids for ids, _ in batch], tokenizer.pad_token_id) | {"labels": torch.tensor([label for _, label in batch])}
+        return padded([row["input_ids"] for row in batch], tokenizer.pad_token_id) | {"labels": torch.tensor([row["label"] for row in batch])}
 
     return train(classifier, rows, config, collate=collate)
 

@@ -48,7 +48,8 @@ class Cost:
 
     ``flops`` are counted from the operations of one step of each batch shape; ``seconds`` are wall time in training steps and
     the optimizer; ``tokens`` counts the attended input positions; ``peak_bytes`` is the highest sum of live tensors in a step
-    (parameters, gradients, optimizer state, activations), on CUDA the allocator's own maximum.
+    (parameters, gradients, optimizer state, activations), on CUDA the allocator's own maximum; ``optimizer_bytes`` is what the optimizer keeps
+    between steps.
     """
 
     flops: float = 0.0
@@ -57,6 +58,7 @@ class Cost:
     steps: int = 0
     peak_bytes: int = 0
     trained_parameters: int = 0
+    optimizer_bytes: int = 0
 
     def describe(self) -> str:
         """Return the cost as one line to print."""
@@ -71,7 +73,8 @@ class TrainConfig:
     """How to train. ``steps`` counts optimizer steps; where it is None, ``epochs`` passes are made over the data.
 
     ``stop_below`` ends the run early, once the loss averaged over ten steps lies below it: curricula move on when a step is learned.
-    ``dtype`` names the number format; None leaves it to ``device_and_dtype``.
+    ``dtype`` names the number format; None leaves it to ``device_and_dtype``. ``group_by_length`` puts rows of like length into one batch, so that
+    little is spent on padding; rows must then be dictionaries with "input_ids".
     """
 
     steps: int | None = None
@@ -88,6 +91,7 @@ class TrainConfig:
     save_every: int | None = None
     dtype: str | None = None
     stop_below: float | None = None
+    group_by_length: bool = False
 
 
 @dataclass
@@ -172,6 +176,9 @@ class _Meter(TrainerCallback):
             self.cost.peak_bytes = max(self.cost.peak_bytes, torch.cuda.max_memory_allocated())
         self.cost.seconds += time.perf_counter() - self._began
         self.cost.steps += 1
+        if not self.cost.optimizer_bytes:
+            kept = tree_leaves(dict(optimizer.state))
+            self.cost.optimizer_bytes = sum(leaf.nbytes for leaf in kept if isinstance(leaf, torch.Tensor))
 
     def on_save(self, args, state, control, **kwargs):
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
@@ -316,6 +323,7 @@ def train(
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_pin_memory=hardware.device == "cuda",
+            train_sampling_strategy="group_by_length" if config.group_by_length else "random",
             **{CHECKPOINTING: config.checkpointing},
         )
         cached = getattr(getattr(model, "config", None), "use_cache", None)

@@ -37,6 +37,8 @@ def judge(claim: Claim, per_seed: Sequence[dict[str, Any]]) -> Judgment:
     effects, interval = _interval(claim, treatment, control, arms)
     interval = stats.Interval(*(_rounded(value) for value in (interval.estimate, interval.low, interval.high)))
     verdict = _verdict(claim, interval, effects)
+    if verdict == HOLDS and claim.trend and not _rises(claim, arms):
+        verdict = UNDECIDED
     return Judgment(
         _number(interval.estimate), (_number(interval.low), _number(interval.high)), None if claim.op is None else verdict == HOLDS,
         verdict, _caution(claim, per_seed, effects, interval),
@@ -52,6 +54,11 @@ def _interval(claim: Claim, treatment: list[float], control: list[float], arms: 
         effects = stats.differences(treatment, control) if claim.effect_kind == "difference" else treatment
     interval = stats.corrected_t_interval(effects, claim.test_to_train) if claim.test_to_train else stats.t_interval(effects)
     return effects, stats.as_ratio(interval) if claim.effect_kind == "log_ratio" else interval
+
+
+def _rises(claim: Claim, arms: list[dict[str, float]]) -> bool:
+    """Tell whether the arms named by the claim rise in their order, by Page's test at the level of the intervals."""
+    return stats.trend_test([[arm.get(name, math.nan) for name in claim.trend] for arm in arms]).p_value < 1 - stats.LEVEL
 
 
 def _shares(successes: list[float], trials: list[float]) -> stats.Interval:

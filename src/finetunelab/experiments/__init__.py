@@ -38,7 +38,8 @@ class Claim:
     control; the threshold is given as the ratio), "difference" or "value" (treatment alone). The interval is Student's t over the
     seeds; ``test_to_train`` asks for the corrected resampled t of overlapping splits; ``trials`` names the arm that counts trials and
     asks for Clopper-Pearson on the counts of all seeds together. An estimate with a ``margin`` is judged equal inside it; ``words`` are
-    its verdicts above, below and inside. ``dataset`` names the real data it was measured on, ``beside`` the nano claim it stands next to.
+    its verdicts above, below and inside. A claim with a ``trend``, its arms in the order in which they should rise, holds only if Page's
+    trend test agrees. ``dataset`` names the real data it was measured on, ``beside`` the nano claim it stands next to.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Claim:
     test_to_train: float | None = None
     trials: str | None = None
     margin: float | None = None
+    trend: tuple[str, ...] = ()
     words: tuple[str, str, str] = ("higher", "lower", "equal")
     dataset: str | None = None
     beside: str | None = None
@@ -72,6 +74,7 @@ class Claim:
             (self.effect_kind == "log_ratio" and self.threshold is not None and self.threshold <= 0, "a ratio's threshold is above zero"),
             (self.trials is not None and self.effect_kind != "value", "counts are a value: their share of the trials"),
             (self.trials is not None and self.test_to_train is not None, "choose test_to_train or trials"),
+            (bool(self.trend) and (self.op is None or len(self.trend) < 3), "a trend needs a threshold claim and at least three arms"),
             (self.margin is not None and (self.op, self.effect_kind) != (None, "difference"), "a margin is for an estimated difference"),
         ]
         for wrong, mend in problems:
