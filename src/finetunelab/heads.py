@@ -54,6 +54,13 @@ class Classifier(torch.nn.Module):
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.02)
             self.head.bias.zero_()
 
+    def activation_checkpointing_enable(self, **options) -> None:
+        """Hold less of the decoder's forward pass in memory; the trainer calls this. Earlier releases of it use the name below."""
+        self.decoder.activation_checkpointing_enable(**options)
+
+    def gradient_checkpointing_enable(self, **options) -> None:
+        self.decoder.gradient_checkpointing_enable(**options)
+
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:
