@@ -150,8 +150,8 @@ def memory(config: PreTrainedConfig, method: str, rank: int = RANK) -> Memory:
     - "frozen": the model in 16 bit and nothing else. A classification head, some thousand parameters, is left out in all rows.
 
     Activations are left out: they come and go within a step, grow with batch and length, and differ by attention kernel and checkpointing.
-    So are the 16-bit copies that mixed precision makes of float32 weights, up to 2 B a parameter in "full", tables of some hundred bytes a
-    4-bit matrix, and what the allocator keeps unused. ``Cost.peak_bytes`` measures all of it on a GPU, but for the last.
+    So are the 16-bit copies that mixed precision makes of float32 weights, up to 2 B a parameter in "full", tables of 1.1 kB a 4-bit
+    matrix, and what the allocator keeps unused. ``Cost.peak_bytes`` measures all of it on a GPU, but for the last.
 
     Raises:
         UserError: an unknown method, or a rank that the matrices cannot have.

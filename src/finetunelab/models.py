@@ -209,8 +209,9 @@ def stored_bytes(model: torch.nn.Module) -> int:
     tensors = [*model.parameters(), *model.buffers()]
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
-        if state is not None:
-            tensors += [state.absmax, state.code, state.offset, state.state2.absmax, state.state2.code]
+        while state is not None:  # with double quantization the constants have constants of their own
+            tensors += [tensor for tensor in (state.absmax, state.code, state.offset) if tensor is not None]
+            state = state.state2
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
