@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -54,12 +54,9 @@ class Classifier(torch.nn.Module):
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.02)
             self.head.bias.zero_()
 
-    def activation_checkpointing_enable(self, **options) -> None:
-        """Hold less of the decoder's forward pass in memory; the trainer calls this. Earlier releases of it use the name below."""
-        self.decoder.activation_checkpointing_enable(**options)
-
-    def gradient_checkpointing_enable(self, **options) -> None:
-        self.decoder.gradient_checkpointing_enable(**options)
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """Do what ``activation_checkpointing_enable`` does, under the name by which earlier releases of the trainer call it."""
+        self.decoder.gradient_checkpointing_enable(**settings)
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None
@@ -71,6 +68,10 @@ class Classifier(torch.nn.Module):
         if labels is not None:
             outputs["loss"] = torch.nn.functional.cross_entropy(logits.float(), labels)
         return outputs
+
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: dict | None = None, **settings: Any) -> None:
+        """Compute the activations of each block anew in the backward pass, in place of keeping them; the trainer asks for it."""
+        self.decoder.activation_checkpointing_enable(activation_checkpointing_kwargs, **settings)
 
 
 def tokenized(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], longest: int = LONGEST) -> list[list[int]]:

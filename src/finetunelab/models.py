@@ -158,13 +158,13 @@ def load_model(
 
     hardware = device_and_dtype()
     with loading("model", name):
-        options = {"use_safetensors": True, "trust_remote_code": False}
+        source, options = resolve(name), {"use_safetensors": True, "trust_remote_code": False}
         if four_bit:
             dtype, place = dtype or hardware.torch_dtype, {"": device or hardware.device}
             options |= {"quantization_config": _four_bit(dtype), "device_map": place}
-            model = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype, **options)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
             return _prepare_four_bit(model).eval()
-        model = AutoModelForCausalLM.from_pretrained(resolve(name), dtype=dtype or torch.float32, **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, **options)
     return model.to(device or hardware.device).eval()
 
 
