@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -78,7 +79,8 @@ def contents(model: torch.nn.Module) -> dict[str, torch.Tensor]:
         found[name] = parameter.data.clone()
         state = getattr(parameter, "quant_state", None)
         if state is not None:
-            found |= {f"{name}.constants": state.absmax.clone(), f"{name}.nested": state.state2.absmax.clone(), f"{name}.mean": state.offset.clone()}
+            constants = {"constants": state.absmax, "nested": state.state2.absmax, "mean": state.offset}
+            found |= {f"{name}.{kind}": value.clone() for kind, value in constants.items()}
     return found
 
 
@@ -170,7 +172,8 @@ def test_qlora_learns_in_its_corrections_alone_and_they_can_be_saved(source, tmp
 
     name = "nano"
     if source == "qwen":
-        name = saved(changed_to(QWEN_52M, vocab_size=len(tokenizer), hidden_size=128, head_dim=32, intermediate_size=352), tmp_path / "base")
+        small = changed_to(QWEN_52M, vocab_size=len(tokenizer), hidden_size=128, head_dim=32, intermediate_size=352)
+        name = saved(small, tmp_path / "base")
     classifier = adapted(name)
     kinds = {type(module).__name__ for module in classifier.decoder.modules() if hasattr(module, "lora_A")}
     assert kinds == {"Linear4bit"}, "peft's own layer for 4-bit weights"
@@ -184,7 +187,8 @@ def test_qlora_learns_in_its_corrections_alone_and_they_can_be_saved(source, tmp
     with quiet():
         classifier.decoder.save_pretrained(tmp_path / "adapter")
     files = {file.name: file.stat().st_size for file in (tmp_path / "adapter").iterdir()}
-    assert files["adapter_model.safetensors"] < 1.2 * 4 * result.cost.trained_parameters and not any(file.endswith(".bin") for file in files)
+    assert files["adapter_model.safetensors"] < 1.2 * 4 * result.cost.trained_parameters
+    assert not any(file.endswith(".bin") for file in files)
     fresh = Classifier(load_model(name, four_bit=True), 2)
     fresh.head = classifier.head
     untrained = logits(fresh, tokenizer)
@@ -255,6 +259,17 @@ def test_without_bitsandbytes_there_is_one_line(monkeypatch):
     assert str(caught.value) == '4-bit weights need the package bitsandbytes 0.46.1 or newer; pip install "finetunelab[qlora]"'
 
 
+def test_a_checkpoint_that_was_saved_in_four_bit_needs_it_too(tmp_path, monkeypatch):
+    name = saved(LLAMA_17M, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("transformers.quantizers.quantizer_bnb_4bit.is_bitsandbytes_available", lambda: False)
+    with pytest.raises(UserError, match="requires bitsandbytes") as caught:
+        load_model(name)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_four_bit_base_is_checked_as_any_other(tmp_path):
     with pytest.raises(UserError, match="is not a directory"):
         load_model(str(tmp_path / "nowhere"), four_bit=True)
@@ -266,7 +281,8 @@ def test_a_four_bit_base_is_checked_as_any_other(tmp_path):
 
 def test_the_package_is_imported_without_a_word(four_bit):
     """The trainer imports bitsandbytes where it is installed, and on some CPUs that one speaks of a missing package."""
-    run = subprocess.run([sys.executable, "-c", "import finetunelab, bitsandbytes"], capture_output=True, text=True, timeout=120, check=True)
+    command = [sys.executable, "-c", "import finetunelab, bitsandbytes"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert (run.stdout, run.stderr) == ("", "")
 
 

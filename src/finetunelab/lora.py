@@ -71,9 +71,9 @@ def check_rank(rank: int, most: int) -> None:
 def add_lora(model: PreTrainedModel, rank: int = RANK, scale: float = SCALE, seed: int = 0) -> PeftModel:
     """Freeze a model and set a correction beside every linear layer of its blocks, through peft. Only the corrections are trainable.
 
-    The model is changed in place; what is returned is a wrapper around it, whose ``save_pretrained`` writes the corrections alone, and whose
-    ``merge_and_unload`` returns a plain model again. With a model loaded in 4 bit this is QLoRA; do not merge there, for the sum would be
-    rounded to 4 bit. UserError for a rank that the matrices cannot have.
+    The model is changed in place; what is returned is a wrapper around it, whose ``save_pretrained`` writes the corrections alone, and
+    whose ``merge_and_unload`` returns a plain model again. With a model loaded in 4 bit this is QLoRA; do not merge there, for the sum
+    would be rounded to 4 bit. UserError for a rank that the matrices cannot have.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -144,7 +144,7 @@ def memory(config: PreTrainedConfig, method: str, rank: int = RANK) -> Memory:
     """Return what training a causal language model by a method keeps in memory, counted from its config.
 
     - "full": as our trainer does it, in mixed precision. Weights 4 B, gradients 4 B, and AdamW's two moments 8 B a parameter.
-    - "full in 16 bit": weights, gradients, and both moments in bfloat16, 2 B each: what is often quoted, and loses small updates to rounding.
+    - "full in 16 bit": weights, gradients, and both moments in bfloat16, 2 B each. It is often quoted, and loses small updates to rounding.
     - "LoRA": the model in 16 bit, 2 B a parameter, without gradients; the corrections as in "full", 16 B a parameter.
     - "QLoRA": the same, with the blocks' matrices in 4 bit (``packed_bytes``) and the norms in float32.
     - "frozen": the model in 16 bit and nothing else. A classification head, some thousand parameters, is left out in all rows.

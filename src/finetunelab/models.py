@@ -148,7 +148,7 @@ def load_model(
     defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses.
 
     With ``four_bit`` the matrices of the blocks are stored in 4 bit (NF4 with double quantization, Dettmers et al. 2023, arXiv:2305.14314,
-    section 3) and multiplied in ``dtype``, in which the embeddings are kept too; it defaults to the format that ``device_and_dtype`` chooses.
+    section 3) and multiplied in ``dtype``, in which the embeddings are kept too; here it defaults to what ``device_and_dtype`` chooses.
     Nothing in such a model is trainable: train a head on it, or the corrections that ``lora.add_lora`` sets beside its matrices.
 
     Raises UserError as ``resolve`` does, for a checkpoint that the library cannot load, and for ``four_bit`` without bitsandbytes.
@@ -183,14 +183,14 @@ def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
 def _prepare_four_bit(model: PreTrainedModel) -> PreTrainedModel:
     """Freeze a model with 4-bit weights and make it one that adapters can be trained in.
 
-    peft's ``prepare_model_for_kbit_training`` does nearly the same, but turns the embeddings to float32 too: 2.5 GB more for 8 B parameters.
+    peft's ``prepare_model_for_kbit_training`` does nearly the same, but turns the embeddings to float32 too: 2.5 GB more for Qwen3-8B.
     """
     freeze(model.parameters())
     for name, parameter in model.named_parameters():
         if "norm" in name:  # in float32 the sums that run past all blocks are float32 as well: float16 on a T4 would overflow there
             parameter.data = parameter.data.float()
     for module in model.modules():
-        # On CPUs with AVX512-BF16 the layer would repack itself in evaluation mode, round its constants, and let no gradient through after.
+        # On CPUs with AVX512-BF16 a layer repacks itself in evaluation mode, rounds its constants, and lets no gradient through after.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     head = model.get_output_embeddings()

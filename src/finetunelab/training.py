@@ -207,7 +207,8 @@ class _Meter(TrainerCallback):
             self._began += time.perf_counter() - paused
         flops, peak = _measured[shape]
         self.cost.flops += flops
-        self.cost.peak_bytes = max(self.cost.peak_bytes, peak)
+        if not torch.cuda.is_available():  # where the allocator is asked instead
+            self.cost.peak_bytes = max(self.cost.peak_bytes, peak)
 
 
 class _Trainer(Trainer):
