@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -476,3 +477,22 @@ def test_a_step_is_measured_once_for_all_runs_of_its_kind(monkeypatch):
         parameter.requires_grad_(False)
     others = [train(frozen, some_rows(16, 24), config, collate=collate).cost, train(tiny(), some_rows(16, 16), config, collate=collate).cost]
     assert len(measured) == 3 and all(other.flops < costs[0].flops for other in others)
+
+
+def test_on_a_gpu_the_peak_is_the_allocators_alone(monkeypatch):
+    class Asked:
+        compute_loss_context_manager = contextlib.nullcontext
+
+        def compute_loss(self, model, inputs):
+            return model(**inputs).loss
+
+    peaks = []
+    for cuda in (False, True):
+        model = tiny()
+        meter = training._Meter(model)
+        meter._began = 0.0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
+        meter.see(Asked(), model, collate(list(some_rows(4))))
+        assert meter.cost.flops > 0
+        peaks.append(meter.cost.peak_bytes)
+    assert peaks[0] > 0 and peaks[1] == 0, "what is asked at the end of the step"

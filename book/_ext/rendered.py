@@ -20,6 +20,7 @@ BOOK = Path(__file__).resolve().parents[1]
 ROOT = BOOK.parent
 CARD = ROOT / "src" / "finetunelab" / "checkpoints" / "nano" / "README.md"
 SAMPLES = 10
+MEMORY_RANK = 16  # of the corrections whose memory the tables count
 LINE = re.compile(r"^% rendered: ([a-z-]+)$", re.MULTILINE)
 
 
@@ -161,6 +162,58 @@ def real_labels() -> str:
     return _table(["Labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
 
 
+def _shapes() -> dict[str, Any]:
+    """The shapes of two models that stand for many of their size, from the configs on their pages of the Hugging Face hub."""
+    from transformers import LlamaConfig, Qwen3Config
+
+    common = {"hidden_size": 4096, "num_attention_heads": 32, "tie_word_embeddings": False}
+    return {
+        "Qwen3-8B": Qwen3Config(
+            **common, num_hidden_layers=36, num_key_value_heads=8, head_dim=128, intermediate_size=12288, vocab_size=151936,
+        ),
+        "Llama 2 7B": LlamaConfig(**common, num_hidden_layers=32, num_key_value_heads=32, intermediate_size=11008, vocab_size=32000),
+    }
+
+
+def memory() -> str:
+    """What each method of fine-tuning keeps in memory for two large models, in GB."""
+    from finetunelab.lora import METHODS, memory, sizes
+
+    def row(name: str, config: Any, method: str) -> list[str]:
+        need = memory(config, method, MEMORY_RANK)
+        return [name, method, *(_gigabytes(value) for value in (need.weights, need.gradients, need.optimizer, need.total))]
+
+    shapes = {f"{name} ({sizes(config).parameters / 1e9:.2f} billion parameters)": config for name, config in _shapes().items()}
+    rows = [row(name if method == METHODS[0] else "", config, method) for name, config in shapes.items() for method in METHODS]
+    return _table(["Model", "Method", "Weights, GB", "Gradients, GB", "Optimizer, GB", "Sum, GB"], rows)
+
+
+def memory_steps() -> str:
+    """The sum for QLoRA on Qwen3-8B line by line, so that it can be done again by hand."""
+    from finetunelab.lora import memory, packed_bytes, sizes
+
+    config = _shapes()["Qwen3-8B"]
+    count, need = sizes(config, MEMORY_RANK), memory(config, "QLoRA", MEMORY_RANK)
+    packed, total = sum(map(packed_bytes, count.matrices)), sum(count.matrices)
+    rows = [
+        (f"matrices of the {config.num_hidden_layers} blocks, 4 bit", total, "1/2", total / 2),
+        ("their constants, 8 bit for 64 weights", total, "1/64", total / 64),
+        ("constants of the constants, 32 bit for 256", total, "1/4,096", packed - total * 33 / 64),
+        ("embeddings and next-token layer, 16 bit", count.embeddings, "2", 2 * count.embeddings),
+        ("norms, 32 bit", count.vectors, "4", 4 * count.vectors),
+        (f"corrections of rank {MEMORY_RANK}, 32 bit", count.corrections, "4", 4 * count.corrections),
+        ("their gradients", count.corrections, "4", need.gradients),
+        ("their two AdamW moments", count.corrections, "8", need.optimizer),
+    ]
+    body = [[what, f"{n:,}", each, _gigabytes(value)] for what, n, each, value in rows]
+    return _table(["What", "Parameters", "Bytes each", "GB"], [*body, ["**sum**", "", "", f"**{_gigabytes(need.total)}**"]])
+
+
+def _gigabytes(value: float) -> str:
+    """Return bytes as a number of GB of 10^9 bytes."""
+    return f"{value / 1e9:.2f}" if value == 0 or value >= 5e6 else f"{value / 1e9:.4f}"
+
+
 def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """Return the rows of an experiment's table by the values of some columns."""
     from finetunelab.evidence.store import load_rows
@@ -192,7 +245,8 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 PARTS = {
     function.__name__.replace("_", "-"): function
-    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, model_card)
+    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, model_card,
+                     memory, memory_steps)
 }
 
 

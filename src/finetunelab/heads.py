@@ -54,6 +54,10 @@ class Classifier(torch.nn.Module):
             self.head.weight.copy_(torch.randn(self.head.weight.shape, generator=generator) * 0.02)
             self.head.bias.zero_()
 
+    def gradient_checkpointing_enable(self, **settings: Any) -> None:
+        """Do what ``activation_checkpointing_enable`` does, under the name by which earlier releases of the trainer call it."""
+        self.decoder.gradient_checkpointing_enable(**settings)
+
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor | None = None
     ) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ from .profiles import device_and_dtype
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CHECKPOINTS = Path(str(resources.files("finetunelab"))) / "checkpoints"
 CHECKSUMS = CHECKPOINTS / "checksums.json"
@@ -122,7 +122,7 @@ def loading(what: str, name: str) -> Iterator[None]:
             yield
     except UserError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         cause = f"cannot load the {what} of {name!r}: {reason.rstrip('.')}"
         raise UserError(cause, "check the name, its files, and the network") from error
@@ -139,26 +139,80 @@ def load_tokenizer(name: str = "nano") -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model(name: str = "nano", *, dtype: torch.dtype | None = None, device: str | torch.device | None = None) -> PreTrainedModel:
+def load_model(
+    name: str = "nano", *, dtype: torch.dtype | None = None, device: str | torch.device | None = None, four_bit: bool = False
+) -> PreTrainedModel:
     """Load a causal language model in evaluation mode.
 
     ``name`` is a shipped checkpoint, a directory in Hugging Face layout, or (outside the nano profile) a hub name. ``dtype``
-    defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses. Raises UserError as ``resolve`` does, and for a checkpoint
-    that the library cannot load.
+    defaults to float32, ``device`` to the one that ``device_and_dtype`` chooses.
+
+    With ``four_bit`` the matrices of the blocks are stored in 4 bit (NF4 with double quantization, Dettmers et al. 2023, arXiv:2305.14314,
+    section 3) and multiplied in ``dtype``, in which the embeddings are kept too; here it defaults to what ``device_and_dtype`` chooses.
+    Nothing in such a model is trainable: train a head on it, or the corrections that ``lora.add_lora`` sets beside its matrices.
+
+    Raises UserError as ``resolve`` does, for a checkpoint that the library cannot load, and for ``four_bit`` without bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    hardware = device_and_dtype()
     with loading("model", name):
-        model = AutoModelForCausalLM.from_pretrained(
-            resolve(name), dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False
-        )
-    return model.to(device or device_and_dtype().device).eval()
+        source, options = resolve(name), {"use_safetensors": True, "trust_remote_code": False}
+        if four_bit:
+            dtype, place = dtype or hardware.torch_dtype, {"": device or hardware.device}
+            options |= {"quantization_config": _four_bit(dtype), "device_map": place}
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+            return _prepare_four_bit(model).eval()
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype or torch.float32, **options)
+    return model.to(device or hardware.device).eval()
+
+
+def _four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Return the library's settings for 4-bit weights that are multiplied in ``dtype``."""
+    from transformers import BitsAndBytesConfig
+    from transformers.utils import is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise UserError("4-bit weights need the package bitsandbytes 0.46.1 or newer", 'pip install "finetunelab[qlora]"')
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _prepare_four_bit(model: PreTrainedModel) -> PreTrainedModel:
+    """Freeze a model with 4-bit weights and make it one that adapters can be trained in.
+
+    peft's ``prepare_model_for_kbit_training`` does nearly the same, but turns the embeddings to float32 too: 2.5 GB more for Qwen3-8B.
+    """
+    freeze(model.parameters())
+    for name, parameter in model.named_parameters():
+        if "norm" in name:  # in float32 the sums that run past all blocks are float32 as well: float16 on a T4 would overflow there
+            parameter.data = parameter.data.float()
+    for module in model.modules():
+        # On CPUs with AVX512-BF16 a layer repacks itself in evaluation mode, rounds its constants, and lets no gradient through after.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    head = model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda layer, inputs: (inputs[0].to(layer.weight.dtype),))
+    model.get_decoder().is_loaded_in_4bit = True  # peft goes by this mark, and the library sets it on the whole model only
+    return model
 
 
 def count_parameters(model: torch.nn.Module, *, trainable: bool = False) -> int:
     """Count the parameters, tied ones once; with ``trainable`` those alone that receive gradients."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+def stored_bytes(model: torch.nn.Module) -> int:
+    """Return the bytes of all parameters and buffers, and of the constants that go with 4-bit weights; what is shared counts once."""
+    tensors = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        while state is not None:  # with double quantization the constants have constants of their own
+            tensors += [tensor for tensor in (state.absmax, state.code, state.offset) if tensor is not None]
+            state = state.state2
+    return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
 def freeze(parameters: Iterable[torch.nn.Parameter]) -> None:

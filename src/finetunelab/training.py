@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 
 from .errors import UserError
 from .files import write_text
-from .models import quiet
+from .models import quiet, stored_bytes
 from .profiles import device_and_dtype
 
 COST_FILE = "cost.json"
@@ -129,6 +130,14 @@ class _LiveTensors(TorchDispatchMode):
         self.now -= size
 
 
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """Return how to count the operations that the counter does not know: attention on CPUs, and products with 4-bit weights."""
+    if not hasattr(torch.ops.bitsandbytes, "gemm_4bit"):
+        return CPU_ATTENTION
+    # One operation of its own forward; backward the weights are unpacked and multiplied as usual, and counted.
+    return CPU_ATTENTION | {torch.ops.bitsandbytes.gemm_4bit: lambda x, weight, shape, *_, **__: 2 * math.prod(x) * shape[0]}
+
+
 def measure_step(loss_of: Callable[[], torch.Tensor], parameters: list[torch.nn.Parameter]) -> tuple[float, int]:
     """Run one forward and backward pass that leaves no trace, and return its FLOPs and its peak bytes of new tensors.
 
@@ -136,7 +145,7 @@ def measure_step(loss_of: Callable[[], torch.Tensor], parameters: list[torch.nn.
     restored: a run with the measurement and one without are the same run.
     """
     live = _LiveTensors()
-    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter, live:
+    with torch.random.fork_rng(), FlopCounterMode(display=False, custom_mapping=_formulas()) as counter, live:
         grads = torch.autograd.grad(loss_of(), parameters, allow_unused=True)
         del grads
     return float(counter.get_total_flops()), live.peak
@@ -152,7 +161,7 @@ class _Meter(TrainerCallback):
     def __init__(self, model: torch.nn.Module, kind: tuple = ()):
         trained = [p for p in model.parameters() if p.requires_grad]
         self.cost = Cost(trained_parameters=sum(p.numel() for p in trained))
-        self.fixed = sum(p.numel() * p.element_size() for p in model.parameters())
+        self.fixed = stored_bytes(model)
         config = getattr(model, "config", None)
         self.kind = (
             *kind, type(model), repr(model), getattr(config, "_attn_implementation", None),
@@ -205,7 +214,8 @@ class _Meter(TrainerCallback):
             self._began += time.perf_counter() - paused
         flops, peak = _measured[shape]
         self.cost.flops += flops
-        self.cost.peak_bytes = max(self.cost.peak_bytes, peak)
+        if not torch.cuda.is_available():  # where the allocator is asked instead
+            self.cost.peak_bytes = max(self.cost.peak_bytes, peak)
 
 
 class _Trainer(Trainer):
