@@ -321,6 +321,17 @@ def test_page_and_numbers(measured, registry):
     assert all(name.isidentifier() for name in numbers)
 
 
+def test_two_real_claims_beside_one_are_both_in_its_row(measured, registry):
+    for name, posts in (("mail", 0.02), ("video", 0.4)):
+        claim = Claim(**{**RATIO.__dict__, "id": f"T1.{name}", "dataset": f"{name}_spam", "beside": "T1.ratio"})
+        arms = {claim.id: {"posts": posts, "mail": 0.1}}
+        measures(claim, id=claim.id, seeds=5)(lambda seed, data_seed, arms=arms: Measurement(arms))
+        run([claim.id], measured.with_name("real.json"), say=quiet)
+    page, _ = render(measured.parent)
+    row = next(line for line in page.splitlines() if line.startswith("| [T1.ratio]"))
+    assert "| − + |" in row and "does not hold (mail_spam); " in row and "holds (video_spam) |" in row
+
+
 def test_unmeasured_claims_are_on_the_page_and_say_so(claims, tmp_path):
     page, numbers = render(tmp_path)
     assert page.count("not measured yet") >= 3 and "### T1.gap" in page

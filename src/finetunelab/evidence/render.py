@@ -120,7 +120,7 @@ def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[d
     if not claims:
         return "\n".join([*lines, "No claim has been measured yet.", ""])
     lines += [f"{len(claims)} claims; {tally}. CPU time of all of them: {duration(total_seconds(objects))}.", ""]
-    beside = {claim.beside: claim for claim in claims if claim.beside}
+    beside = {claim.id: [real for real in claims if real.beside == claim.id] for claim in claims}
     known = {claim.id for claim in claims}
     for letter in sorted({claim.id[0] for claim in claims}):
         group = [claim for claim in claims if claim.id[0] == letter]
@@ -129,24 +129,22 @@ def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[d
             f"## {title}", "",
             "| Claim | Holds when | Nano | Verdict | Sign, nano | Sign, real data | Real data |", "|---|---|---|---|---|---|---|",
         ]
-        lines += [_overview(claim, beside.get(claim.id), results) for claim in group if claim.beside not in known]
+        lines += [_overview(claim, beside.get(claim.id, []), results) for claim in group if claim.beside not in known]
         lines += [""] + [line for claim in group for line in _details(claim, results.get(claim.id))]
     return "\n".join(lines)
 
 
-def _overview(claim: Claim, real: Claim | None, results: dict[str, dict]) -> str:
-    if claim.dataset:
-        real, nano = claim, None
-    else:
-        nano = results.get(claim.id)
-    on_real = results.get(real.id) if real else None
-    if real is None:
-        told = NOT_HERE
-    else:
-        told = f"{effect(on_real)}, {on_real['verdict']} ({real.dataset})" if on_real else NOT_YET
+def _overview(claim: Claim, reals: Sequence[Claim], results: dict[str, dict]) -> str:
+    """Return a row of the overview: a nano claim with the real ones that stand next to it, or a real claim that stands alone."""
+    nano = None if claim.dataset else results.get(claim.id)
+    told, signs = [], []
+    for real in [claim] if claim.dataset else reals:
+        on_real = results.get(real.id)
+        signs.append(sign(on_real))
+        told.append(f"{effect(on_real)}, {on_real['verdict']} ({real.dataset})" if on_real else NOT_YET)
     cells = [
         f"[{claim.id}](#{label(claim)}): {claim.claim}", threshold(claim), "–" if claim.dataset else effect(nano) if nano else NOT_YET,
-        "–" if claim.dataset else nano["verdict"] if nano else NOT_YET, sign(nano), sign(on_real), told,
+        "–" if claim.dataset else nano["verdict"] if nano else NOT_YET, sign(nano), " ".join(signs), "; ".join(told) or NOT_HERE,
     ]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 

@@ -150,13 +150,13 @@ _TOLD = "Frozen encoder with a linear head; mean over both corpora. Its C was ch
 @measures(
     Claim(
         "B4.real.labels", "Labels must be enough: accuracy at 2,048 labels over that at 16, on real texts", metric="accuracy", unit="share",
-        treatment="most labels", control="fewest labels", effect_kind="difference", dataset=f"{REVIEWS}, {NEWS}",
+        treatment="most labels", control="fewest labels", effect_kind="difference", dataset=f"{REVIEWS}, {NEWS}", beside="B4.labels",
         test_to_train=N_TEST / max(LABELS), note=_TOLD,
     ),
     Claim(
         "B4.real.noise", "Labels must be clean: accuracy without wrong labels over that with 40 % of them, on real texts",
         metric="accuracy", unit="share", treatment="no noise", control="40 % wrong", effect_kind="difference", dataset=f"{REVIEWS}, {NEWS}",
-        test_to_train=N_TEST / NOISY_LABELS, note=f"{_TOLD} {NOISY_LABELS:,} labels. A wrong label is any other class.",
+        beside="B4.noise", test_to_train=N_TEST / NOISY_LABELS, note=f"{_TOLD} {NOISY_LABELS:,} labels. A wrong label is any other class.",
     ),
     id="B4.real", seeds=10,
 )
