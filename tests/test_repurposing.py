@@ -12,7 +12,15 @@ from finetunelab.errors import UserError
 from finetunelab.heads import Classifier, fit, padded, tokenized
 from finetunelab.models import count_parameters, load_model, load_tokenizer
 from finetunelab.repurposing import (
-    FeatureHead, HeadConfig, calibration, calibration_error, fit_head, freeze_but_last, mislabel, temperature, with_lora,
+    FeatureHead,
+    HeadConfig,
+    calibration,
+    calibration_error,
+    fit_head,
+    freeze_but_last,
+    mislabel,
+    temperature,
+    with_lora,
 )
 from finetunelab.training import TrainConfig
 
