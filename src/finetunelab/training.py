@@ -36,6 +36,9 @@ COST_FILE = "cost.json"
 # Late 5.x releases of transformers renamed this argument: the old name warns there, the new one is unknown to earlier releases.
 _NEW, _OLD = "activation_checkpointing", "gradient_checkpointing"
 CHECKPOINTING = _NEW if _NEW in TrainingArguments.__dataclass_fields__ else _OLD
+# Since 5.2 the order of rows is a strategy with a name; before it was a switch.
+_STRATEGY, _GROUP = "train_sampling_strategy", "group_by_length"
+GROUPING = {_STRATEGY: _GROUP} if _STRATEGY in TrainingArguments.__dataclass_fields__ else {_GROUP: True}
 # The counter knows attention on GPUs, but not the fused operations that take its place on a CPU.
 CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
@@ -333,8 +336,8 @@ def train(
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_pin_memory=hardware.device == "cuda",
-            train_sampling_strategy="group_by_length" if config.group_by_length else "random",
             **{CHECKPOINTING: config.checkpointing},
+            **(GROUPING if config.group_by_length else {}),
         )
         cached = getattr(getattr(model, "config", None), "use_cache", None)
         meter = _Meter(model, (hardware.device, dtype, config.checkpointing, getattr(loss, "__code__", type(loss))))
