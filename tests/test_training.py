@@ -347,6 +347,38 @@ def test_epochs_pass_over_every_row_once():
     assert sorted(seen) == sorted(2 * [tuple(row.tolist()) for row in rows])
 
 
+def test_grouping_by_length_saves_padding_and_still_sees_every_row_once():
+    lengths = [4 + 3 * (7 * i % 40) for i in range(160)]
+    rows = [{"input_ids": [i % VOCABULARY] * length, "id": i} for i, length in enumerate(lengths)]
+    positions, orders, tokens = {}, {}, {}
+    for grouped in (False, True):
+        batches = []
+
+        def looking(batch, batches=batches):
+            batches.append([row["id"] for row in batch])
+            width = max(len(row["input_ids"]) for row in batch)
+            ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in batch])
+            mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
+            return {"input_ids": ids, "attention_mask": mask, "labels": ids}
+
+        config = TrainConfig(epochs=2, batch_size=8, group_by_length=grouped)
+        tokens[grouped] = train(tiny(), rows, config, collate=looking).cost.tokens
+        positions[grouped], orders[grouped] = sum(8 * max(lengths[i] for i in batch) for batch in batches), sum(batches, [])
+    assert tokens[False] == tokens[True] == 2 * sum(lengths)
+    assert positions[True] < 1.25 * tokens[True] < 1.5 * tokens[True] < positions[False]
+    for order in orders.values():
+        assert sorted(order[:160]) == sorted(order[160:]) == list(range(160)) and order[:160] != order[160:]
+
+
+@pytest.mark.parametrize("freeze", [False, True], ids=["all", "part"])
+def test_the_optimizer_keeps_two_moments_of_what_is_trained(freeze):
+    model = frozen_below(tiny()) if freeze else tiny()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    cost = train(model, some_rows(), TrainConfig(steps=2, batch_size=4), collate=collate).cost
+    moments = 2 * 4 * sum(p.numel() for p in trained)
+    assert moments <= cost.optimizer_bytes <= moments + 8 * len(trained)  # and a count of steps for each tensor
+
+
 def test_stop_below_ends_a_run_that_has_learned():
     rows = [torch.arange(12)] * 64
     config = TrainConfig(steps=400, batch_size=4, learning_rate=1e-2, warmup=0, stop_below=0.5)
