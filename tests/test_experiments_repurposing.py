@@ -341,7 +341,7 @@ def test_costs_grow_with_size_and_checkpointing_lowers_the_peak(monkeypatch):
     peak = {row["arm"]: row["peak bytes"] for row in large}
     assert found.arms["B8.lora"] == found.arms["B8.checkpointing"] == peak
     for arm in ("LoRA", "full"):
-        assert peak[f"{arm}, checkpointing"] < 0.9 * peak[arm]
+        assert peak[f"{arm}, checkpointing"] < 0.7 * peak[arm]
     assert peak["frozen"] < peak["LoRA"] < peak["full"]
     parameters, (frozen, lora, _, full, _) = large[0]["parameters"], large
     assert frozen["trained"] < lora["trained"] < full["trained"] == parameters and frozen["trained"] == 2 * 64 + 2

@@ -92,7 +92,7 @@ def test_checkpointing_changes_no_gradient_and_lowers_the_peak(tokenizer):
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
-    assert peaks[1] < 0.9 * peaks[0] and 1.2 < flops[1] / flops[0] < 1.4
+    assert peaks[1] < 0.7 * peaks[0] and 1.2 < flops[1] / flops[0] < 1.4
 
 
 def test_the_trainer_can_checkpoint_a_classifier(tokenizer):
@@ -102,7 +102,7 @@ def test_the_trainer_can_checkpoint_a_classifier(tokenizer):
         classifier = Classifier(load_model("nano-small"), 2)
         costs.append(fit(classifier, tokenizer, 6 * [LONG], 3 * [0, 1], replace(config, checkpointing=checkpointing)).cost)
         weights.append(list(classifier.parameters()))
-    assert costs[1].peak_bytes < 0.9 * costs[0].peak_bytes and costs[1].flops > 1.2 * costs[0].flops
+    assert costs[1].peak_bytes < 0.8 * costs[0].peak_bytes and costs[1].flops > 1.2 * costs[0].flops
     for one, other in zip(*weights, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 

@@ -271,11 +271,24 @@ def test_checkpointing_trades_flops_for_bytes_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cost = train(saving, rows, dataclasses.replace(config, checkpointing=True), collate=collate).cost
-    # When Python lets go of a tensor differs between its versions: the ratio is .80 under 3.11 and .89 under 3.10 and 3.13.
-    assert cost.peak_bytes < 0.9 * expected.peak_bytes
+    assert cost.peak_bytes < 0.8 * expected.peak_bytes
     assert 1.1 < cost.flops / expected.flops < 1.4  # up to one more forward pass, a third of a step
     for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_checkpointed_block_costs_little_more_than_its_input():
+    """What a step needs at its peak, by the growth from 4 blocks to 12: without checkpointing some twenty states of each block are kept."""
+    batch, state, peaks = collate(some_rows(8, 64)), 8 * 64 * WIDTH * 4, {}
+    for checkpointing in (False, True):
+        for blocks in (4, 12):
+            model = LlamaForCausalLM(LlamaConfig(**{**tiny().config.to_dict(), "num_hidden_layers": blocks, "use_cache": False})).train()
+            if checkpointing:
+                getattr(model, f"{training.CHECKPOINTING}_enable")()
+            peaks[checkpointing, blocks] = measure_step(lambda model=model: model(**batch).loss, list(model.parameters()))[1]
+    gradients = 4 * (4 * WIDTH * WIDTH + 3 * WIDTH * FEED + 2 * WIDTH)
+    plain, saving = ((peaks[checkpointing, 12] - peaks[checkpointing, 4]) / 8 for checkpointing in (False, True))
+    assert plain > 10 * state and state <= saving <= state + gradients + state / 2
 
 
 def test_training_prints_and_warns_nothing(tmp_path, capfd):
