@@ -12,7 +12,7 @@ import torch
 
 from finetunelab.adaptation import features, features_of_layers
 from finetunelab.evidence.store import load_rows
-from finetunelab.experiments import experiments, find, seed_of_data
+from finetunelab.experiments import Measurement, find, seed_of_data
 from finetunelab.experiments import repurposing as chapter
 from finetunelab.experiments import repurposing_unfreezing as unfreezing
 from finetunelab.heads import Classifier
@@ -79,6 +79,13 @@ def vectors(n: int, split: str, data_seed: int, layer: int, base: str = "nano", 
     return features_of_layers(load_model(base), load_tokenizer(base), texts, [layer])[0]
 
 
+def arms_of(experiment: str, found: Measurement) -> bool:
+    """Tell whether every arm that a claim sets beside another was measured."""
+    claims = [claim for claim in find([experiment])[0].claims if claim.id in found.arms]
+    assert {claim.id for claim in claims} == set(found.arms)
+    return all({claim.treatment, claim.control or claim.treatment} <= set(found.arms[claim.id]) for claim in claims)
+
+
 def names_of(classifier: Classifier) -> set[str]:
     return {name for name, parameter in classifier.named_parameters() if parameter.requires_grad}
 
@@ -101,6 +108,7 @@ def test_a_model_is_trained_for_four_passes_but_at_least_forty_steps():
 
 def test_frozen_and_full_and_embeddings_classify_the_same_test_reviews(drawn, heads, fitted):
     found = chapter.frozen_or_full(3, 0, labels=24, few=(16,), n_test=30, tasks=("sentiment",))
+    assert arms_of("B1", found)
     data_seed = seed_of_data(3, 0)
     assert {(n, split, seed, task) for _, n, split, seed, task in drawn} == {(24, "train", data_seed, "easy"), (30, "test", data_seed, "easy")}
     scores = found.arms["B1.close.sentiment"]
@@ -173,6 +181,7 @@ def test_kept_features_are_computed_once_and_the_others_for_every_batch(drawn, m
     asked = []
     monkeypatch.setattr(chapter, "features", lambda model, tokenizer, texts: asked.append(list(texts)) or features(model, tokenizer, texts))
     found = chapter.cached_or_not(2, 0, labels=80, n_test=30, base=SMALL)
+    assert arms_of("B3", found)
     texts, unseen = chapter.draw("topic", 80, "train", 1002)[0], chapter.draw("topic", 30, "test", 1002)[0]
     assert asked[:2] == [texts, unseen] and [len(some) for some in asked[2:]] == [64, 16] * (1 + chapter.PASSES)
     assert all(sorted(asked[i] + asked[i + 1]) == sorted(texts) for i in range(2, len(asked), 2))
@@ -203,6 +212,7 @@ def test_labels_grow_in_number_and_then_go_wrong(drawn, heads):
 
 def test_width_is_compared_with_many_labels_and_few_and_on_a_simple_task_and_a_complex_one(drawn, heads):
     found = chapter.width_and_labels(0, 0, widths=(2, 4, 8), sizes=(24, 48), n_test=40)
+    assert arms_of("B5", found)
     assert {(n, split, seed) for _, n, split, seed, _ in drawn} == {(48, "train", 1000), (40, "test", 1000)}
     scores = {(row["task"], row["labels"], row["width"]): row["accuracy"] for row in found.rows}
     assert list(scores) == [(task, n, width) for task in chapter.TASKS for n in (24, 48) for width in (2, 4, 8)]
@@ -222,17 +232,16 @@ def test_the_three_tasks_are_of_the_same_reviews():
     assert [len(set(chapter.relabelled(task, *drawn))) for task in chapter.TASKS] == list(chapter.TASKS.values())
 
 
-def test_every_arm_that_a_claim_of_frozen_models_names_is_measured(monkeypatch, heads):
+def test_labels_and_noise_are_claimed_to_rise_over_all_that_is_measured(monkeypatch, heads):
     """At the scale that is reported, with random vectors, a handful of texts for TF-IDF, and short trainings."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(chapter, "embedded", lambda base, n, *_, layers: {layer: rng.normal(size=(n, 4)).astype(np.float32) for layer in layers})
     monkeypatch.setattr(chapter, "tfidf", lambda train: lambda test: (0.1, 0.2))
     found = chapter.labels_and_noise(0, 0)
-    (experiment,) = find(["B4"])
-    for claim in experiment.claims:
-        assert {claim.treatment, claim.control, *claim.trend} <= set(found.arms[claim.id]) and len(claim.trend) >= 5
-    assert experiment.claims[0].trend == tuple(f"{n} labels" for n in sorted(chapter.SIZES))
-    assert experiment.claims[1].trend == ("40 % wrong", "30 % wrong", "20 % wrong", "10 % wrong", "0 % wrong")
+    labels, noise = find(["B4"])[0].claims
+    assert arms_of("B4", found) and all(set(claim.trend) == set(found.arms[claim.id]) for claim in (labels, noise))
+    assert labels.trend == tuple(f"{n} labels" for n in sorted(chapter.SIZES))
+    assert noise.trend == ("40 % wrong", "30 % wrong", "20 % wrong", "10 % wrong", "0 % wrong")
 
 
 # Models that are trained along ---------------------------------------------------------------------------------------------------
@@ -279,6 +288,7 @@ def test_the_sweep_tries_each_rate_of_each_arm_and_each_head_and_sees_no_test_re
 
 def test_the_hard_task_sets_a_head_on_the_frozen_base_beside_all_of_it(drawn, heads, fitted):
     found = unfreezing.hard_task(2, 0, labels=32, n_test=30, base=SMALL)
+    assert arms_of("B6", found)
     assert {given[1:] for given in drawn} == {(32, "train", 1002, "hard"), (30, "test", 1002, "hard")}
     train, test = chapter.draw("sentiment", 32, "train", 1002, "hard"), chapter.draw("sentiment", 30, "test", 1002, "hard")
     layer, width, penalty = unfreezing.FROZEN
@@ -312,14 +322,14 @@ def test_what_is_recovered_is_a_share_of_the_gain(monkeypatch):
     found = unfreezing.part_of_it(0, 0, labels=16, n_test=10, chosen=chosen)
     for name in ("B7.lora", "B7.block"):
         assert found.arms[name] == pytest.approx({"full": 1.0, "last block": 0.5, "LoRA, rank 4": 0.9})
-    for claim in find(["B7"])[0].claims:
-        assert claim.treatment in found.arms[claim.id]
+    assert arms_of("B7", found)
     scores["full"] = 0.6
     assert all(math.isnan(value) for value in unfreezing.part_of_it(0, 0, labels=16, n_test=10, chosen=chosen).arms["B7.lora"].values())
 
 
 def test_freezing_saves_seconds_memory_and_optimizer_state_on_the_same_batches(drawn, fitted):
     found = unfreezing.cost_of_freezing(1, 0, steps=2, base=SMALL)
+    assert arms_of("B2", found)
     frozen, full = fitted
     assert frozen[0] == HEAD and full[0] == names_of(Classifier(load_model(SMALL), 2)) and frozen[1:] == full[1:]
     assert len(full[1]) == 2 * full[3].batch_size and full[3].steps == 2
@@ -333,6 +343,7 @@ def test_costs_grow_with_size_and_checkpointing_lowers_the_peak(monkeypatch):
     configs, train = [], unfreezing.train
     monkeypatch.setattr(unfreezing, "train", lambda model, rows, config, **how: configs.append((rows, config)) or train(model, rows, config, **how))
     found = unfreezing.cost_of_size(0, 0, shapes=((32, 1), (64, 4)), rows=8, length=128, steps=1)
+    assert arms_of("B8", found)
     arms = ["frozen", "LoRA", "LoRA, checkpointing", "full", "full, checkpointing"]
     assert [row["arm"] for row in found.rows] == 2 * arms
     small, large = found.rows[:5], found.rows[5:]
@@ -357,12 +368,3 @@ def test_the_models_of_growing_size_are_drawn_by_the_seed():
     assert torch.equal(one, same) and not torch.equal(one, other)
     sizes = [count_parameters(unfreezing.shaped(width, blocks, 0)) for width, blocks in unfreezing.SHAPES[:3]]
     assert sizes == sorted(sizes) and len(set(sizes)) == 3
-
-
-def test_every_claim_of_the_chapter_names_an_arm_that_is_measured(fitted):
-    found = unfreezing.cost_of_freezing(0, 0, steps=1, base=SMALL).arms | {"B6": {"full": 1, "frozen": 0}}
-    for claim in (claim for id in ("B2", "B6") for claim in experiments()[id].claims):
-        assert {claim.treatment, claim.control} <= set(found[claim.id])
-    measured = {"frozen", "LoRA", "LoRA, checkpointing", "full", "full, checkpointing"}
-    assert all({claim.treatment, claim.control or claim.treatment} <= measured for claim in experiments()["B8"].claims)
-    assert {unfreezing.LORA, unfreezing.BLOCK} <= set(unfreezing.arms())
