@@ -233,7 +233,7 @@ def test_the_three_tasks_are_of_the_same_reviews():
 
 
 def test_labels_and_noise_are_claimed_to_rise_over_all_that_is_measured(monkeypatch, heads):
-    """At the scale that is reported, with random vectors, a handful of texts for TF-IDF, and short trainings."""
+    """At the scale that is reported, but with random vectors, without TF-IDF, and with short trainings."""
     rng = np.random.default_rng(0)
     monkeypatch.setattr(chapter, "embedded", lambda base, n, *_, layers: {layer: rng.normal(size=(n, 4)).astype(np.float32) for layer in layers})
     monkeypatch.setattr(chapter, "tfidf", lambda train: lambda test: (0.1, 0.2))

@@ -111,7 +111,19 @@ def test_the_seed_alone_decides_a_head():
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
     assert torch.equal(first, weights(0)) and not torch.equal(first, weights(1))
-    assert not torch.equal(FeatureHead(8, 3, seed=0).layers[0].weight, FeatureHead(8, 3, seed=1).layers[0].weight)
+
+
+def test_the_seed_draws_the_weights_and_the_order_of_the_texts():
+    vectors, labels = clusters(100)
+    weights, orders = [], []
+    for seed in (0, 1):
+        asked = []
+        config = HeadConfig(steps=2, rate=0.0, batch_size=50, seed=seed)
+        head = fit_head(lambda places, asked=asked: asked.extend(places) or torch.as_tensor(vectors[places]), labels, 3, config).head
+        assert torch.equal(head.layers[0].weight, FeatureHead(8, 3, seed=seed).layers[0].weight)
+        weights.append(head.layers[0].weight)
+        orders.append(asked[100:])
+    assert not torch.equal(*weights) and orders[0] != orders[1] and sorted(orders[0]) == list(range(100))
 
 
 def test_an_input_that_never_varies_does_no_harm():
