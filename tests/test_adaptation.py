@@ -76,6 +76,30 @@ def test_features_of_a_text_do_not_hang_on_its_neighbors():
     np.testing.assert_allclose(together[0], last[0].mean(0), atol=1e-5)
 
 
+def test_features_of_layers_begin_at_the_input_embeddings_and_end_at_the_features():
+    model, tokenizer = load_model("nano-small"), load_tokenizer("nano-small")
+    texts = ["The rain came late that year, and the river rose.", "No.", "We baked bread."]
+    found = adaptation.features_of_layers(model, tokenizer, texts, [3, 0, -1, 1])
+    assert found.shape == (4, 3, model.config.hidden_size) and found.dtype == np.float32
+    np.testing.assert_array_equal(found[2], adaptation.features(model, tokenizer, texts))
+    np.testing.assert_array_equal(found[0], found[2])
+    embeddings = model.get_input_embeddings().weight.detach()
+    for place, text in enumerate(texts):
+        ids = torch.tensor([*tokenizer(text)["input_ids"], tokenizer.eos_token_id])
+        np.testing.assert_allclose(found[1, place], embeddings[ids].mean(0), atol=1e-5)
+        with torch.no_grad():
+            block = model(ids[None], output_hidden_states=True).hidden_states[1][0]
+        np.testing.assert_allclose(found[3, place], block.mean(0), atol=1e-5)
+    last = adaptation.features_of_layers(model, tokenizer, texts, [0], pooling="last")
+    np.testing.assert_allclose(last[0], embeddings[tokenizer.eos_token_id].expand(3, -1), atol=1e-6)
+
+
+@pytest.mark.parametrize("layer", [4, -5])
+def test_a_layer_that_a_model_has_not_is_named(layer):
+    with pytest.raises(UserError, match=f"there is no layer {layer}; this model has 0, its input embeddings, to 3"):
+        adaptation.features_of_layers(load_model("nano-small"), load_tokenizer("nano-small"), ["No."], [0, layer])
+
+
 def test_a_novice_has_the_shape_and_none_of_the_weights():
     model = load_model("nano-small")
     torch.manual_seed(7)

@@ -109,6 +109,35 @@ def test_overlapping_splits_get_the_wider_interval():
     assert judge(plain, arms).holds and judge(split, arms).ci95[0] < judge(plain, arms).ci95[0]
 
 
+def test_a_claim_with_a_trend_holds_only_if_its_arms_rise_in_their_order():
+    names = ("8", "16", "32", "64")
+    plain = Claim("T10", "c", "accuracy", "share", "64", "8", "difference", ">=", 0.05)
+    rising = Claim("T10", "c", "accuracy", "share", "64", "8", "difference", ">=", 0.05, trend=names)
+    noise = (0.0, 0.01, -0.01, 0.005, -0.005)
+    up = seeds_of([dict(zip(names, (0.6 + x, 0.7, 0.75, 0.8), strict=True)) for x in noise])
+    level = seeds_of([dict(zip(names, (0.6 + x, 0.9, 0.5, 0.8), strict=True)) for x in noise])
+    assert [judge(plain, arms).verdict for arms in (up, level)] == ["holds", "holds"]
+    assert [(judge(rising, arms).verdict, judge(rising, arms).holds) for arms in (up, level)] == [("holds", True), ("undecided", False)]
+    assert judge(plain, level).effect == judge(rising, level).effect and judge(plain, level).ci95 == judge(rising, level).ci95
+    backwards = Claim("T10", "c", "accuracy", "share", "64", "8", "difference", ">=", 0.05, trend=names[::-1])
+    assert judge(backwards, up).verdict == "undecided"
+
+
+def test_a_trend_saves_no_claim_that_fails_and_needs_every_arm():
+    names = ("8", "16", "32")
+    rising = Claim("T10", "c", "accuracy", "share", "32", "8", "difference", ">=", 0.05, trend=names)
+    slight = seeds_of([{"8": 0.6 + x, "16": 0.605 + x, "32": 0.61 + x / 2} for x in (0.0, 0.001, -0.001, 0.002, -0.002)])
+    assert judge(rising, slight).verdict == "does not hold"
+    lost = seeds_of([{"8": 0.6 + x, "32": 0.8} for x in (0.0, 0.001, -0.001, 0.002, -0.002)])
+    assert judge(rising, lost).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("op", "threshold", "trend"), [(None, None, ("8", "16", "32")), (">=", 0.05, ("8", "32"))])
+def test_a_trend_is_for_a_threshold_claim_with_three_arms(op, threshold, trend):
+    with pytest.raises(ValueError, match="a trend needs a threshold claim and at least three arms"):
+        Claim("T10", "c", "accuracy", "share", "32", "8", "difference", op, threshold, trend=trend)
+
+
 def simulate(kind, seeds, rng, effect):
     """Arms of one claim with a known effect, under noise of three shapes: normal, skewed, and counts of a test set."""
     for _ in range(seeds):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import LlamaForSequenceClassification
@@ -9,9 +11,10 @@ from transformers import LlamaForSequenceClassification
 from finetunelab.errors import UserError
 from finetunelab.heads import LONGEST, Classifier, accuracy, fit, padded, pool, predict, tokenized
 from finetunelab.models import freeze, load_model, load_tokenizer
-from finetunelab.training import TrainConfig
+from finetunelab.training import CHECKPOINTING, TrainConfig, measure_step
 
 TEXTS = ["We baked bread all day.", "No.", "The letter came late, and nobody read it before the evening was over."]
+LONG = "bread " * 200
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +73,38 @@ def test_an_unfrozen_decoder_is_trained_along(tokenizer):
     result = fit(classifier, tokenizer, TEXTS, [0, 1, 0], TrainConfig(steps=2, batch_size=3, warmup=0))
     assert not any(torch.equal(value, before[name]) for name, value in classifier.state_dict().items() if value.dim() == 2)
     assert result.cost.trained_parameters == sum(value.numel() for value in before.values())
+
+
+def test_checkpointing_changes_no_gradient_and_lowers_the_peak(tokenizer):
+    batch = padded(tokenized(tokenizer, 6 * [LONG]), tokenizer.pad_token_id) | {"labels": torch.tensor(3 * [0, 1])}
+    losses, gradients, peaks, flops = [], [], [], []
+    for checkpointing in (False, True):
+        classifier = Classifier(load_model("nano-small"), 2).train()
+        if checkpointing:
+            getattr(classifier, f"{CHECKPOINTING}_enable")()
+        loss = classifier(**batch)["loss"]
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([p.grad.clone() for p in classifier.parameters()])
+        counted, peak = measure_step(lambda classifier=classifier: classifier(**batch)["loss"], list(classifier.parameters()))
+        flops.append(counted)
+        peaks.append(peak)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    assert peaks[1] < 0.7 * peaks[0] and 1.2 < flops[1] / flops[0] < 1.4
+
+
+def test_the_trainer_can_checkpoint_a_classifier(tokenizer):
+    config = TrainConfig(steps=2, batch_size=6, warmup=0)
+    costs, weights = [], []
+    for checkpointing in (False, True):
+        classifier = Classifier(load_model("nano-small"), 2)
+        costs.append(fit(classifier, tokenizer, 6 * [LONG], 3 * [0, 1], replace(config, checkpointing=checkpointing)).cost)
+        weights.append(list(classifier.parameters()))
+    assert costs[1].peak_bytes < 0.8 * costs[0].peak_bytes and costs[1].flops > 1.2 * costs[0].flops
+    for one, other in zip(*weights, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
 def test_predictions_come_back_in_the_order_of_the_texts(tokenizer):

@@ -271,11 +271,24 @@ def test_checkpointing_trades_flops_for_bytes_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cost = train(saving, rows, dataclasses.replace(config, checkpointing=True), collate=collate).cost
-    # When Python lets go of a tensor differs between its versions: the ratio is .80 under 3.11 and .89 under 3.10 and 3.13.
-    assert cost.peak_bytes < 0.9 * expected.peak_bytes
+    assert cost.peak_bytes < 0.8 * expected.peak_bytes
     assert 1.1 < cost.flops / expected.flops < 1.4  # up to one more forward pass, a third of a step
     for one, other in zip(plain.parameters(), saving.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_checkpointed_block_costs_little_more_than_its_input():
+    """What a step needs at its peak, by the growth from 4 blocks to 12: without checkpointing some twenty states of each block are kept."""
+    batch, state, peaks = collate(some_rows(8, 64)), 8 * 64 * WIDTH * 4, {}
+    for checkpointing in (False, True):
+        for blocks in (4, 12):
+            model = LlamaForCausalLM(LlamaConfig(**{**tiny().config.to_dict(), "num_hidden_layers": blocks, "use_cache": False})).train()
+            if checkpointing:
+                getattr(model, f"{training.CHECKPOINTING}_enable")()
+            peaks[checkpointing, blocks] = measure_step(lambda model=model: model(**batch).loss, list(model.parameters()))[1]
+    gradients = 4 * (4 * WIDTH * WIDTH + 3 * WIDTH * FEED + 2 * WIDTH)
+    plain, saving = ((peaks[checkpointing, 12] - peaks[checkpointing, 4]) / 8 for checkpointing in (False, True))
+    assert plain > 10 * state and state <= saving <= state + gradients + state / 2
 
 
 def test_training_prints_and_warns_nothing(tmp_path, capfd):
@@ -345,6 +358,38 @@ def test_epochs_pass_over_every_row_once():
     rows = some_rows(20)
     assert train(tiny(), rows, TrainConfig(epochs=2, batch_size=8), collate=looking).cost.steps == 6
     assert sorted(seen) == sorted(2 * [tuple(row.tolist()) for row in rows])
+
+
+def test_grouping_by_length_saves_padding_and_still_sees_every_row_once():
+    lengths = [4 + 6 * (7 * i % 20) for i in range(160)]
+    rows = [{"input_ids": [i % VOCABULARY] * length, "id": i} for i, length in enumerate(lengths)]
+    positions, orders, tokens = {}, {}, {}
+    for grouped in (False, True):
+        batches = []
+
+        def looking(batch, batches=batches):
+            batches.append([row["id"] for row in batch])
+            width = max(len(row["input_ids"]) for row in batch)
+            ids = torch.tensor([row["input_ids"] + [0] * (width - len(row["input_ids"])) for row in batch])
+            mask = torch.tensor([[1] * len(row["input_ids"]) + [0] * (width - len(row["input_ids"])) for row in batch])
+            return {"input_ids": ids, "attention_mask": mask, "labels": ids}
+
+        config = TrainConfig(epochs=2, batch_size=8, group_by_length=grouped)
+        tokens[grouped] = train(tiny(), rows, config, collate=looking).cost.tokens
+        positions[grouped], orders[grouped] = sum(8 * max(lengths[i] for i in batch) for batch in batches), sum(batches, [])
+    assert tokens[False] == tokens[True] == 2 * sum(lengths)
+    assert positions[True] < 1.25 * tokens[True] < 1.5 * tokens[True] < positions[False]
+    for order in orders.values():
+        assert sorted(order[:160]) == sorted(order[160:]) == list(range(160)) and order[:160] != order[160:]
+
+
+@pytest.mark.parametrize("freeze", [False, True], ids=["all", "part"])
+def test_the_optimizer_keeps_two_moments_of_what_is_trained(freeze):
+    model = frozen_below(tiny()) if freeze else tiny()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    cost = train(model, some_rows(), TrainConfig(steps=2, batch_size=4), collate=collate).cost
+    moments = 2 * 4 * sum(p.numel() for p in trained)
+    assert moments <= cost.optimizer_bytes <= moments + 8 * len(trained)  # and a count of steps for each tensor
 
 
 def test_stop_below_ends_a_run_that_has_learned():

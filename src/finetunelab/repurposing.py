@@ -113,14 +113,14 @@ def fit_head(vectors: np.ndarray | FeaturesOf, labels: Sequence[int], classes: i
     while step < config.steps:
         began = time.perf_counter()
         for places in torch.randperm(len(targets), generator=generator).split(config.batch_size):
+            if step == config.steps:
+                break
             loss = torch.nn.functional.cross_entropy(head(features_of(places.tolist())), targets[places])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             step += 1
-            if step == config.steps:
-                break
         else:
             passes.append(time.perf_counter() - began)  # a pass that was cut short is not timed
     return HeadResult(head, passes)
