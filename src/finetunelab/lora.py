@@ -10,6 +10,7 @@ Efficient finetuning of quantized LLMs" (2023), arXiv:2305.14314, sections 2 and
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,9 @@ def add_lora(model: PreTrainedModel, rank: int = RANK, scale: float = SCALE, see
 
     # The shape of a 4-bit weight is that of its packed bytes.
     check_rank(rank, min(min(m.in_features, m.out_features) for m in model.modules() if isinstance(m, torch.nn.Linear)))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers for checkpointing by the name of earlier releases, which late 5.x ones warn of.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         torch.manual_seed(seed)
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank * scale, target_modules="all-linear", lora_dropout=0.0))
 
