@@ -3,55 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from pathlib import Path
-
-import matplotlib
-
-matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from results import HERE, axes, curve, log_axis, table
 
-from finetunelab.evidence.store import load_rows
-from finetunelab.plots import COLORS, FAINT, label_ends, save, style
-from finetunelab.stats import Interval, as_ratio, t_interval
-
-HERE = Path(__file__).resolve().parent
-EVIDENCE = HERE.parent / "book" / "evidence"
-MARKERS = "osD^"
-# A page on a phone is 390 points wide: figures are drawn narrow, with letters that survive that.
-NARROW, LETTERS = (5.6, 4.4), {"font.size": 14, "axes.titlesize": 15, "axes.labelsize": 14, "xtick.labelsize": 13, "ytick.labelsize": 13}
-
-
-def table(experiment: str, keys: tuple[str, ...], value: str, **where: str) -> dict[tuple, list[float]]:
-    """Return the values of a column over the seeds, by the values of other columns."""
-    found = defaultdict(list)
-    for row in load_rows(EVIDENCE / f"{experiment}.csv"):
-        if row.get(value) and all(row[name] == wanted for name, wanted in where.items()):
-            found[tuple(row[key] for key in keys)].append(float(row[value]))
-    return dict(found)
-
-
-def axes(title: str, x: str, y: str, size: tuple[float, float] = NARROW) -> tuple[plt.Figure, plt.Axes]:
-    style()
-    plt.rcParams.update(LETTERS)
-    fig, ax = plt.subplots(figsize=size)
-    ax.set(title=title, xlabel=x, ylabel=y)
-    return fig, ax
-
-
-def curve(ax: plt.Axes, place: int, amounts: list[float], intervals: list[Interval]) -> None:
-    """Draw a curve with its intervals as bars: bands of four arms would cover one another."""
-    spread = 1 + 0.05 * (place - 1.5)  # side by side, so that no bar hides another
-    at = [amount * spread for amount in amounts]
-    ax.plot(at, [point.estimate for point in intervals], marker=MARKERS[place], color=COLORS[place])
-    ax.vlines(at, [point.low for point in intervals], [point.high for point in intervals], color=COLORS[place], linewidth=1.6)
-
-
-def log_axis(ax: plt.Axes, amounts: list[float]) -> None:
-    ax.set_xscale("log")
-    ax.set_xticks(amounts, [f"{amount:,.0f}" for amount in amounts])
-    ax.minorticks_off()
+from finetunelab.plots import COLORS, FAINT, label_ends, save
+from finetunelab.stats import as_ratio, t_interval
 
 
 def causes() -> plt.Figure:
@@ -78,7 +35,7 @@ def signs() -> plt.Figure:
         keys = ("rung", "severity")
         far, wrong = (table("A7", keys, value, kind=kind) for value in ("distance", "error"))
         x, y = ([sum(values) / len(values) for values in column.values()] for column in (far, wrong))
-        ax.plot(x, y, MARKERS[place], color=COLORS[place], label=kind, markersize=9)
+        ax.plot(x, y, "osD^"[place], color=COLORS[place], label=kind, markersize=9)
         for (rung, severity), at_x, at_y in zip(far, x, y, strict=True):
             if kind == "harmful" and float(severity) == 1:
                 name, above = rung if rung == "all four" else f"{rung} alone", rung == "topic"

@@ -12,24 +12,29 @@ from finetunelab import real_data
 from finetunelab.errors import UserError
 from finetunelab.models import load_tokenizer
 
+PARTS_OF_SEED_1 = [
+    (["See you at 26", "Win prize 5 now", "See you at 38", "Win prize 17 now"], [0, 1, 0, 1]), (["See you at 1", "Win prize 6 now"], [0, 1]),
+]
+
 
 @pytest.fixture(autouse=True)
 def nothing_kept():
     """Corpora are kept in memory: forget them, so that each test reads the folder that it names."""
-    for kept in (real_data.spam, real_data.recipes):
+    for kept in (real_data.corpus, real_data.recipes):
         kept.cache_clear()
     yield
-    for kept in (real_data.spam, real_data.recipes):
+    for kept in (real_data.corpus, real_data.recipes):
         kept.cache_clear()
 
 
 @pytest.fixture
 def made(tmp_path, monkeypatch) -> Path:
-    """A folder with a corpus of messages, a third of them copies, and recipes."""
+    """A folder with a corpus of messages, a few of them copies, news of four classes, and recipes."""
     spam = [f"Win prize {i} now" for i in range(20)]
     honest = [f"See you at {i}" for i in range(40)]
     copies = ["WIN prize 3, now!!", "Win prize 3 now", "see you   at 4"]
     write(tmp_path / "sms_spam" / "train.parquet", sms=spam + honest + copies, label=[1] * 20 + [0] * 40 + [1, 1, 0])
+    write(tmp_path / "ag_news" / "test.parquet", text=[f"News {i}" for i in range(80)], label=[0, 1, 2, 3] * 20)
     title = ["Green Curry", "green  curry", "Noodles"]
     steps = [["Fry the paste.", "Add  milk."], ["Copied."], ["Boil."]]
     for cuisine in ("thai", "french"):
@@ -45,7 +50,7 @@ def write(path: Path, **columns) -> None:
 
 
 def test_copies_are_dropped_and_counted(made):
-    corpus = real_data.spam("sms_spam")
+    corpus = real_data.corpus("sms_spam")
     assert (corpus.rows, corpus.exact, corpus.near, len(corpus.texts)) == (63, 1, 2, 60)
     assert corpus.texts[3] == "Win prize 3 now" and corpus.labels.count(1) == 20 and corpus.balanced == 40
 
@@ -58,18 +63,46 @@ def test_texts_without_words_are_copies_of_themselves_only():
 def test_parts_are_half_spam_from_their_first_texts_on_and_share_none(made):
     parts = real_data.parts("sms_spam", (20, 10), seed=1)
     assert [len(texts) for texts, _ in parts] == [20, 10] and not set(parts[0][0]) & set(parts[1][0])
-    known = dict(zip(*(lambda c: (c.texts, c.labels))(real_data.spam("sms_spam")), strict=True))
+    known = dict(zip(*(lambda c: (c.texts, c.labels))(real_data.corpus("sms_spam")), strict=True))
     for texts, labels in parts:
         assert [known[text] for text in texts] == labels and sum(labels[:4]) == 2 and sum(labels) * 2 == len(labels)
     assert parts == real_data.parts("sms_spam", (20, 10), seed=1) != real_data.parts("sms_spam", (20, 10), seed=2)
 
 
 @pytest.mark.parametrize(("sizes", "words"), [
-    ((3,), "half spam"), ((0,), "half spam"), ((30, 12), "42 texts were asked for and sms_spam has 40"),
+    ((3,), "2 classes of sms_spam equally often; ask for multiples of 2"), ((0,), "equally often"),
+    ((30, 12), "42 texts were asked for and sms_spam has 40"),
 ])
 def test_parts_that_cannot_be_had_are_refused(made, sizes, words):
     with pytest.raises(UserError, match=words):
         real_data.parts("sms_spam", sizes, 0)
+
+
+def test_parts_of_a_seed_stay_what_they_were(made):
+    # Recorded results name their texts by the seed alone.
+    assert real_data.parts("sms_spam", (4, 2), seed=1) == PARTS_OF_SEED_1
+
+
+def test_parts_of_four_classes_hold_each_equally_often(made):
+    train, test = real_data.parts("ag_news", (12, 8), seed=0)
+    assert train[1] == [0, 1, 2, 3] * 3 and test[1] == [0, 1, 2, 3] * 2 and not set(train[0]) & set(test[0])
+    assert all(int(text.split()[1]) % 4 == label for text, label in zip(*train, strict=True))
+    with pytest.raises(UserError, match="the 4 classes of ag_news equally often; ask for multiples of 4"):
+        real_data.parts("ag_news", (6,), 0)
+
+
+def test_sweeps_and_reports_draw_from_two_sides_that_share_no_text(made):
+    whole, sweep, report = (real_data.corpus("sms_spam", side) for side in (None, "sweep", "report"))
+    assert sorted(sweep.texts + report.texts) == sorted(whole.texts) and 0 < len(sweep.texts) < len(report.texts)
+    assert (sweep.rows, sweep.exact, sweep.near) == (63, 1, 2)
+    for side, found in (("sweep", sweep), ("report", report)):
+        for seed in range(5):
+            ((texts, _),) = real_data.parts("sms_spam", (4,), seed, side)
+            assert set(texts) <= set(found.texts)
+    assert real_data.side_of("WIN prize 3, now!!") == real_data.side_of("Win prize 3 now")
+    assert 150 < sum(real_data.side_of(f"text {i}") == "sweep" for i in range(1_000)) < 250
+    with pytest.raises(UserError, match="did you mean sweep"):
+        real_data.corpus("sms_spam", "sweeps")
 
 
 def test_recipes_of_one_title_or_both_cuisines_are_kept_once(made):
@@ -89,19 +122,22 @@ def test_an_absent_corpus_is_one_line_with_the_mend(tmp_path, monkeypatch):
     monkeypatch.setenv("FINETUNELAB_DATA", str(tmp_path))
     monkeypatch.setenv("FINETUNELAB_WEIGHTS", str(tmp_path))
     with pytest.raises(UserError, match="there is no .*sms_spam; set FINETUNELAB_DATA to the folder that holds sms_spam"):
-        real_data.spam("sms_spam")
+        real_data.corpus("sms_spam")
     with pytest.raises(UserError, match="set FINETUNELAB_WEIGHTS to the folder that holds stories260K"):
         real_data.weights("stories260K")
     with pytest.raises(UserError, match="did you mean sms_spam"):
-        real_data.spam("sms_spamm")
+        real_data.corpus("sms_spamm")
     with pytest.raises(UserError, match="choose one of french, thai"):
         real_data.recipes("greek")
 
 
 @pytest.mark.real
 def test_the_real_corpora_hold_these_copies(real_folder):
-    found = {name: real_data.spam(name) for name in real_data.SPAM}
+    found = {name: real_data.corpus(name) for name in real_data.CORPORA}
     assert {name: (corpus.rows, corpus.exact, corpus.near) for name, corpus in found.items()} == {
         "enron_spam": (8_000, 0, 23), "youtube_spam": (1_138, 103, 24), "sms_spam": (5_574, 403, 40),
+        "sst2": (9_613, 11, 1), "ag_news": (7_600, 0, 1),
     }
+    # Every class that the table names is there, and no other.
+    assert all(set(corpus.labels) == set(range(len(real_data.CORPORA[name].classes))) for name, corpus in found.items())
     assert (len(real_data.recipes("thai")), len(real_data.recipes("french"))) == (452, 1_910)

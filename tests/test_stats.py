@@ -138,6 +138,16 @@ def test_equivalence_verdicts(center, spread, verdict):
     assert stats.equivalence(values, margin=0.02).verdict == verdict
 
 
+def test_equivalence_on_overlapping_splits_widens_both_tests():
+    values = [0.010, 0.014, 0.006, 0.012, 0.008]
+    plain, corrected = stats.equivalence(values, 0.0155), stats.equivalence(values, 0.0155, test_to_train=0.6)
+    assert corrected.interval == stats.corrected_t_interval(values, 0.6) and plain.interval == stats.t_interval(values)
+    assert plain.p_value < corrected.p_value and (plain.verdict, corrected.verdict) == ("equal", "above")
+    # A p value of exactly 0.05 is where the 90 % interval ends at the margin.
+    end = stats.corrected_t_interval(values, 0.6, level=0.9).high
+    assert stats.equivalence(values, end, test_to_train=0.6).p_value == pytest.approx(0.05)
+
+
 def test_equivalence_rarely_calls_a_difference_of_the_margin_equal():
     rng = random.Random(7)
     equal = sum(stats.equivalence([rng.gauss(0.02, 0.01) for _ in range(10)], 0.02).verdict == "equal" for _ in range(1_000))

@@ -214,6 +214,57 @@ def _gigabytes(value: float) -> str:
     return f"{value / 1e9:.2f}" if value == 0 or value >= 5e6 else f"{value / 1e9:.4f}"
 
 
+def real_classifiers() -> str:
+    """B1.real as a table: accuracy by arm and data, means over the draws, and the seconds of training on news."""
+    found = _over_seeds("B1.real", ("data", "arm"))
+    data, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    names = {"sst2": "film reviews", "ag_news": "news", "sms_spam": "text messages"}
+
+    def mean(kind: str, arm: str, column: str = "accuracy") -> float:
+        return fmean(float(row[column]) for row in found[kind, arm])
+
+    def seconds(arm: str) -> str:
+        return "" if not found["ag_news", arm][0]["seconds"] else f"{mean('ag_news', arm, 'seconds'):.2g}"
+
+    rows = [[arm, *(f"{mean(kind, arm):.2f}" for kind in data), seconds(arm)] for arm in arms]
+    return _table(["", *(names[kind] for kind in data), "seconds, news"], rows)
+
+
+def few_labels() -> str:
+    """B1 as a table: accuracy on the topic and the verdict of easy reviews by arm and number of labels, means over the seeds."""
+    found = _over_seeds("B1", ("task", "labels", "arm"))
+    tasks, amounts, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    heads = [f"{task}, {int(n):,}" for task in tasks for n in amounts]
+    order = [arm for arm in ("frozen", "full", "embeddings", "TF-IDF", "majority class") if arm in arms]
+    return _table(["Labels", *heads], [
+        [arm, *(f"{fmean(float(row['accuracy']) for row in found[task, n, arm]):.2f}" for task in tasks for n in amounts)] for arm in order
+    ])
+
+
+def head_widths() -> str:
+    """B5 as a table: accuracy by task, number of labels, and width of the head, means over the seeds."""
+    found = _over_seeds("B5", ("task", "labels", "width"))
+    tasks, amounts, widths = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    rows = [
+        [task, f"{int(n):,}", *(f"{fmean(float(row['accuracy']) for row in found[task, n, width]):.2f}" for width in widths)]
+        for task in tasks for n in (amounts[0], amounts[-1])
+    ]
+    return _table(["Task", "Labels", *(f"width {width}" for width in widths)], rows)
+
+
+def unfreezing() -> str:
+    """B7 as a table: for each arm the share of parameters that is trained, the accuracy on hard reviews, and the seconds of training."""
+    found = {arm: rows for (arm,), rows in _over_seeds("B7", ("arm",)).items()}
+    rows = []
+    for arm, part in found.items():
+        share, seconds = ("" if not part[0][name] else fmean(float(row[name]) for row in part) for name in ("share", "seconds"))
+        rows.append([
+            arm, "" if share == "" else f"{100 * share:.2g} %", f"{fmean(float(row['accuracy']) for row in part):.3f}",
+            "" if seconds == "" else f"{seconds:.2g}",
+        ])
+    return _table(["Trained", "of the parameters", "accuracy", "seconds"], rows)
+
+
 def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """Return the rows of an experiment's table by the values of some columns."""
     from finetunelab.evidence.store import load_rows
@@ -245,8 +296,10 @@ def _table(heads: list[str], rows: list[list[str]]) -> str:
 
 PARTS = {
     function.__name__.replace("_", "-"): function
-    for function in (evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, model_card,
-                     memory, memory_steps)
+    for function in (
+        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, real_classifiers,
+        few_labels, head_widths, unfreezing, memory, memory_steps, model_card,
+    )
 }
 
 

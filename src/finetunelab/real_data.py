@@ -1,4 +1,4 @@
-"""The real corpora: three kinds of spam and recipes, cleaned of copies and drawn into parts that share no text.
+"""The real corpora: three kinds of spam, film reviews, news and recipes, cleaned of copies and drawn into parts that share no text.
 
 They are read from ``../shared/data`` beside the repository, or from the folder that ``FINETUNELAB_DATA`` names, in the layout of the public
 data sets that they follow. Their texts are never committed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,18 +31,23 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 @dataclass(frozen=True)
 class Kind:
-    """Where a corpus of spam lies: its folder's files, and the columns of its texts and labels (1 for spam)."""
+    """Where a corpus lies: its folder's files, the columns of its texts and labels, and what the labels 0, 1, ... stand for."""
 
     splits: tuple[str, ...]
     text: str
     label: str
+    classes: tuple[str, ...] = ("honest", "spam")
 
 
-SPAM = {
+CORPORA = {
     "enron_spam": Kind(("train", "test"), "text", "label"),
     "youtube_spam": Kind(("psy", "katyperry", "lmfao"), "CONTENT", "CLASS"),
     "sms_spam": Kind(("train",), "sms", "label"),
+    "sst2": Kind(("train", "validation", "test"), "sentence", "label", ("negative", "positive")),
+    "ag_news": Kind(("test",), "text", "label", ("world", "sports", "business", "technology")),
 }
+SWEEP, REPORT = "sweep", "report"  # the two sides of a corpus
+SIDES = 5  # one text in so many is on the side of the sweeps
 CUISINES = ("french", "thai")
 
 
@@ -57,8 +63,8 @@ class Corpus:
 
     @property
     def balanced(self) -> int:
-        """How many texts there are when both classes are cut to the number of the rarer one."""
-        return 2 * min(self.labels.count(label) for label in (0, 1))
+        """How many texts there are when all classes are cut to the number of the rarest one."""
+        return len(set(self.labels)) * min(map(self.labels.count, set(self.labels)))
 
 
 def folder(name: str, variable: str = VARIABLE, place: str = "data") -> Path:
@@ -79,42 +85,55 @@ def normalized(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold())) or text.strip()
 
 
-@lru_cache(maxsize=8)
-def spam(name: str) -> Corpus:
-    """Return a corpus of spam without its copies: of texts that are alike when ``normalized``, the first is kept."""
-    if name not in SPAM:
-        raise unknown("corpus", name, SPAM)
-    kind, kept, seen, rows, exact = SPAM[name], {}, set(), 0, 0
+def side_of(text: str) -> str:
+    """Return the side of a corpus that a text is on, "sweep" or "report": a matter of the text alone, so that copies share it."""
+    return SWEEP if zlib.crc32(normalized(text).encode()) % SIDES == 0 else REPORT
+
+
+@lru_cache(maxsize=16)
+def corpus(name: str, side: str | None = None) -> Corpus:
+    """Return a corpus of ``CORPORA`` without its copies: of texts that are alike when ``normalized``, the first is kept.
+
+    ``side`` "sweep" leaves a fixed fifth of the texts and "report" the others, so that what is tuned is never chosen on a text that a
+    reported score is measured on. What was read and dropped is counted for the whole corpus.
+    """
+    if name not in CORPORA:
+        raise unknown("corpus", name, CORPORA)
+    if side not in (None, SWEEP, REPORT):
+        raise unknown("side", side, (SWEEP, REPORT))
+    kind, kept, seen, rows, exact = CORPORA[name], {}, set(), 0, 0
     for split in kind.splits:
         found = load_data(folder(name), split, columns={"text": kind.text, "label": kind.label})
         for text, label in zip(found["text"], found["label"], strict=True):
             rows, exact = rows + 1, exact + (text in seen)
             seen.add(text)
             kept.setdefault(normalized(text), (text, int(label)))
-    texts, labels = zip(*kept.values(), strict=True)
-    return Corpus(texts, labels, rows, exact, rows - exact - len(texts))
+    texts, labels = zip(*((text, label) for text, label in kept.values() if side in (None, side_of(text))), strict=True)
+    return Corpus(texts, labels, rows, exact, rows - exact - len(kept))
 
 
-def parts(name: str, sizes: Sequence[int], seed: int) -> list[Labelled]:
-    """Draw parts of a corpus of spam that share no text, half spam each.
+def parts(name: str, sizes: Sequence[int], seed: int, side: str | None = None) -> list[Labelled]:
+    """Draw parts of a corpus, or of one side of it, that share no text and have every class equally often.
 
-    In each part the classes alternate, so the first n texts of it are balanced too. UserError for an odd size, or for more than there is.
+    In each part the classes alternate, so the first n texts of it are balanced too. UserError for a size that the number of classes does
+    not divide, or for more than there is.
     """
-    corpus = spam(name)
-    if any(size < 2 or size % 2 for size in sizes):
-        raise UserError(f"parts of {list(sizes)} texts cannot be half spam", "ask for even numbers")
-    if sum(sizes) > corpus.balanced:
-        cause = f"{sum(sizes):,} texts were asked for and {name} has {corpus.balanced:,}, balanced and without copies"
+    found, classes = corpus(name, side), len(CORPORA[name].classes)
+    if any(size < classes or size % classes for size in sizes):
+        cause = f"parts of {list(sizes)} texts cannot have the {classes} classes of {name} equally often"
+        raise UserError(cause, f"ask for multiples of {classes}")
+    if sum(sizes) > found.balanced:
+        cause = f"{sum(sizes):,} texts were asked for and {name} has {found.balanced:,}, balanced and without copies"
         raise UserError(cause, "ask for fewer")
     rng, by_class = random.Random(f"{name}/{seed}"), []
-    for label in (0, 1):
-        texts = [text for text, found in zip(corpus.texts, corpus.labels, strict=True) if found == label]
-        by_class.append(rng.sample(texts, sum(sizes) // 2))
+    for wanted in range(classes):
+        texts = [text for text, label in zip(found.texts, found.labels, strict=True) if label == wanted]
+        by_class.append(rng.sample(texts, sum(sizes) // classes))
     drawn, start = [], 0
-    for size in sizes:
-        pairs = zip(*(texts[start : start + size // 2] for texts in by_class), strict=True)
-        drawn.append(([text for pair in pairs for text in pair], [0, 1] * (size // 2)))
-        start += size // 2
+    for each in (size // classes for size in sizes):
+        groups = zip(*(texts[start : start + each] for texts in by_class), strict=True)
+        drawn.append(([text for group in groups for text in group], list(range(classes)) * each))
+        start += each
     return drawn
 
 

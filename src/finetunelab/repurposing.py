@@ -176,12 +176,13 @@ def temperature(logits: torch.Tensor, labels: Sequence[int]) -> float:
 
     One number for all classes: it changes how sure the head is, never which class it names (Guo et al. 2017, section 4.2).
     """
-    targets, log_t = torch.tensor(labels), torch.zeros(1, requires_grad=True)
+    # A copy: what was computed in inference mode takes part in no gradient.
+    scores, targets, log_t = logits.detach().clone(), torch.tensor(labels), torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([log_t], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        found = torch.nn.functional.cross_entropy(logits.detach() / log_t.exp(), targets)
+        found = torch.nn.functional.cross_entropy(scores / log_t.exp(), targets)
         found.backward()
         return found
 

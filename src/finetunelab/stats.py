@@ -176,21 +176,22 @@ class Equivalence:
     verdict: str
 
 
-def equivalence(values: Sequence[float], margin: float, alpha: float = 0.05) -> Equivalence:
+def equivalence(values: Sequence[float], margin: float, alpha: float = 0.05, test_to_train: float | None = None) -> Equivalence:
     """Judge whether a mean effect is zero within ``margin`` (two one-sided t tests), above zero, below it, or undecided.
 
     "equal" means that both one-sided tests reject a mean outside (-margin, margin) at ``alpha``; a difference that is real but
-    smaller than the margin is "equal". Source: Schuirmann, "A comparison of the two one-sided tests procedure and the power
+    smaller than the margin is "equal". With ``test_to_train`` both tests and the interval are those of overlapping splits, see
+    ``corrected_t_interval``. Source: Schuirmann, "A comparison of the two one-sided tests procedure and the power
     approach", Journal of Pharmacokinetics and Biopharmaceutics 15 (1987).
     """
     if not margin > 0:
         raise ValueError(f"margin is {margin}; give the largest difference that does not matter, above 0")
-    interval = t_interval(values)
+    interval = corrected_t_interval(values, test_to_train) if test_to_train else t_interval(values)
     if not interval.finite:
         return Equivalence(interval, math.nan, "undecided")
     from scipy.special import stdtr
 
-    error, freedom = stdev(values) / math.sqrt(len(values)), len(values) - 1
+    error, freedom = stdev(values) * math.sqrt(1 / len(values) + (test_to_train or 0)), len(values) - 1
     if error:
         tails = stdtr(freedom, [(interval.estimate - margin) / error, (-interval.estimate - margin) / error])
         p_value = float(max(tails))

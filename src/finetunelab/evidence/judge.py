@@ -77,7 +77,8 @@ def _verdict(claim: Claim, interval: stats.Interval, effects: list[float]) -> st
         return against(interval, claim.op, claim.threshold)
     above, below, equal = claim.words
     if claim.margin is not None:
-        return {"above": above, "below": below, "equal": equal}.get(stats.equivalence(effects, claim.margin).verdict, UNDECIDED)
+        found = stats.equivalence(effects, claim.margin, test_to_train=claim.test_to_train).verdict
+        return {"above": above, "below": below, "equal": equal}.get(found, UNDECIDED)
     if claim.effect_kind == "value":
         return "estimated"
     neutral = 1.0 if claim.effect_kind == "log_ratio" else 0.0

@@ -21,13 +21,14 @@ import numpy as np
 from ..adaptation import amount_to_reach
 from ..encoders import MINILM, Encoder, load_encoder
 from ..heads import Classifier, accuracy, fit, predict
-from ..real_data import parts, spam
+from ..real_data import corpus, parts
 from ..training import TrainConfig
 from ..worlds.baseline import Labelled, tfidf
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import BATCH, SWEEP_SEED, bag_of_words, config, error, first
 
 if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
     from transformers import PreTrainedTokenizerBase
 
 LETTERS = 1_000  # labelled letters that the detector is trained on
@@ -57,11 +58,16 @@ Expects = Callable[[Sequence[str]], np.ndarray]  # from texts to the probability
 encoder = lru_cache(maxsize=1)(load_encoder)
 
 
-def linear(model: Encoder, train: Labelled, penalty: float) -> Expects:
-    """Fit a logistic regression on the vectors of a frozen encoder."""
+def linear_head(model: Encoder, train: Labelled, penalty: float, longest: int = LONGEST) -> LogisticRegression:
+    """Fit a logistic regression on the vectors that a frozen encoder makes of ``longest`` tokens of each text."""
     from sklearn.linear_model import LogisticRegression
 
-    head = LogisticRegression(C=penalty, max_iter=2_000).fit(model.embed(train[0], LONGEST), train[1])
+    return LogisticRegression(C=penalty, max_iter=2_000).fit(model.embed(train[0], longest), train[1])
+
+
+def linear(model: Encoder, train: Labelled, penalty: float) -> Expects:
+    """Fit a logistic regression on the vectors of a frozen encoder."""
+    head = linear_head(model, train, penalty)
     return lambda texts: head.predict_proba(model.embed(texts, LONGEST))[:, 1]
 
 
@@ -121,16 +127,19 @@ def settings(passes: int, labels: int, rate: float, seed: int) -> TrainConfig:
     return replace(config(max(LEAST_STEPS, -(-passes * labels // BATCH)), rate, seed), dtype="bfloat16")
 
 
-def tuned(start: Classifier, tokenizer: PreTrainedTokenizerBase, train: Labelled, passes: int, rate: float, seed: int) -> Classifier:
-    """Return a copy of a classifier, encoder and head, trained on labelled texts."""
+def tuned(
+    start: Classifier, tokenizer: PreTrainedTokenizerBase, train: Labelled, passes: int, rate: float, seed: int,
+    longest: int = TUNED_LONGEST,
+) -> Classifier:
+    """Return a copy of a classifier, encoder and head, trained on ``longest`` tokens of each labelled text."""
     model = copy.deepcopy(start)
-    fit(model, tokenizer, *train, settings(passes, len(train[0]), rate, seed), TUNED_LONGEST)
+    fit(model, tokenizer, *train, settings(passes, len(train[0]), rate, seed), longest)
     return model
 
 
-def untrained(model: Encoder, seed: int) -> Classifier:
+def untrained(model: Encoder, seed: int, classes: int = 2) -> Classifier:
     """Return a classifier on a copy of an encoder, with a new head."""
-    return Classifier(copy.deepcopy(model.model), 2, seed=seed)
+    return Classifier(copy.deepcopy(model.model), classes, seed=seed)
 
 
 def starts(model: Encoder, seed: int, drawn: int, letters: int) -> dict[str, Classifier]:
@@ -239,7 +248,7 @@ def sweep_messages(
     """Return the accuracy on validation messages of each member and of blends, for each learning rate of the fine-tuned encoder."""
     rows = []
     for seed in seeds:
-        train, (texts, labels), _ = parts("sms_spam", split_sizes(spam("sms_spam").balanced), seed)
+        train, (texts, labels), _ = parts("sms_spam", split_sizes(corpus("sms_spam").balanced), seed)
         cheap = {"frozen encoder": linear(encoder(name), train, COMMENT_PENALTY)(texts), "bag": bag(train)(texts)}
         for rate in rates:
             chances = {"fine-tuned encoder": reader(encoder(name), train, rate, 0)(texts)} | cheap
@@ -270,7 +279,7 @@ def messages(seed: int, data_seed: int, name: str = MINILM) -> Measurement:
     of two seeds overlap, which the interval allows for.
     """
     began, drawn, model = time.process_time(), seed_of_data(seed, data_seed), encoder(name)
-    train, _, test = parts("sms_spam", split_sizes(spam("sms_spam").balanced), drawn)
+    train, _, test = parts("sms_spam", split_sizes(corpus("sms_spam").balanced), drawn)
     texts, labels = test
     fitted = reader(model, train, MESSAGE_RATE, seed), linear(model, train, COMMENT_PENALTY), bag(train)
     chances = {member: expects(texts) for member, expects in zip(MEMBERS, fitted, strict=True)}

@@ -22,11 +22,12 @@ from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
 from .repurposing import BATCH, LARGER_RATE, PENALTIES, TEST, TRAIN, WIDTHS, draw, embedded, reading, settings
 
-RATES = {"full": (3e-4, 1e-3, 3e-3), "last block": (1e-3, 3e-3, 1e-2), "LoRA": (1e-3, 3e-3, 1e-2)}
-RATE = {"full": 1e-3, "last block": 3e-3, "LoRA": 3e-3}
+KINDS = ("full", "last block", "LoRA")
+RATES = dict.fromkeys(KINDS, (1e-3, 3e-3, 1e-2))
+RATE = dict.fromkeys(KINDS, 3e-3)  # as it happens, the best of the sweep for each
 LARGER = {"full": LARGER_RATE, "last block": LARGER_RATE, "LoRA": 10 * LARGER_RATE}
-FROZEN = (2, 0, 1e-3)  # layer, width of the head, penalty
-RANKS, BLOCKS = (1, 2, 4, 8), (1, 2, 3)
+FROZEN = (1, 0, 1e-2)  # layer, width of the head, penalty
+RANKS, BLOCKS = (1, 2, 4, 8), (1, 3)
 RANK = 4  # the one that the claim is about
 LORA, BLOCK = f"LoRA, rank {RANK}", "last block"
 
