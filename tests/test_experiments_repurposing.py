@@ -251,8 +251,9 @@ def test_each_arm_trains_what_its_name_says():
     made = {arm: prepare(Classifier(load_model("nano"), 2)) for arm, prepare in unfreezing.arms().items()}
     everything = set(dict(Classifier(load_model("nano"), 2).named_parameters()))
     assert names_of(made["full"]) == everything
-    for arm, first in (("last block", 5), ("last 2 blocks", 4), ("last 3 blocks", 3)):
-        prefixes = ("head.", "decoder.norm.", *(f"decoder.layers.{layer}." for layer in range(first, 6)))
+    for blocks in unfreezing.BLOCKS:
+        arm = "last block" if blocks == 1 else f"last {blocks} blocks"
+        prefixes = ("head.", "decoder.norm.", *(f"decoder.layers.{layer}." for layer in range(6 - blocks, 6)))
         assert names_of(made[arm]) == {name for name in everything if name.startswith(prefixes)}
     ranks = {rank: made[f"LoRA, rank {rank}"] for rank in unfreezing.RANKS}
     for rank, classifier in ranks.items():
@@ -268,6 +269,19 @@ def test_ranks_share_a_learning_rate_and_so_do_blocks():
     assert found == {arm: unfreezing.RATE[kind] for arm, kind in expected.items()}
     assert {arm: unfreezing.rate_of(arm, "some/other") for arm in found} == {arm: unfreezing.LARGER[kind] for arm, kind in expected.items()}
     assert all(unfreezing.RATE[kind] in unfreezing.RATES[kind] for kind in unfreezing.RATES)
+
+
+def test_what_the_hard_task_is_trained_with_is_the_best_of_the_recorded_sweep():
+    rows = rates("B6")
+    assert {row["seed"] for row in rows} == {str(chapter.SWEEP_SEED)}
+    for kind, tried in unfreezing.RATES.items():
+        scores = {float(row["rate"]): float(row["accuracy"]) for row in rows if row["arm"] == kind}
+        assert tuple(scores) == tuple(tried) and max(scores, key=scores.get) == unfreezing.RATE[kind], kind
+    grid = {
+        (int(row["layer"]), int(row["width"]), float(row["penalty"])): float(row["accuracy"]) for row in rows if row["arm"] == "frozen"
+    }
+    assert set(grid) == {(layer, width, penalty) for layer in range(1, 7) for width in chapter.WIDTHS for penalty in chapter.PENALTIES}
+    assert max(grid, key=grid.get) == unfreezing.FROZEN
 
 
 def test_the_sweep_tries_each_rate_of_each_arm_and_each_head_and_sees_no_test_review(drawn, heads, fitted):
