@@ -234,7 +234,7 @@ def few_labels() -> str:
     """B1 as a table: accuracy on the topic and the verdict of easy reviews by arm and number of labels, means over the seeds."""
     found = _over_seeds("B1", ("task", "labels", "arm"))
     tasks, amounts, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    heads = [f"{task}, {int(n):,}" for task in tasks for n in amounts]
+    heads = [f"{'verdict' if task == 'sentiment' else task}, {int(n):,}" for task in tasks for n in amounts]
     order = [arm for arm in ("frozen", "full", "embeddings", "TF-IDF", "majority class") if arm in arms]
     return _table(["Labels", *heads], [
         [arm, *(f"{fmean(float(row['accuracy']) for row in found[task, n, arm]):.2f}" for task in tasks for n in amounts)] for arm in order
@@ -253,16 +253,17 @@ def head_widths() -> str:
 
 
 def unfreezing() -> str:
-    """B7 as a table: for each arm the share of parameters that is trained, the accuracy on hard reviews, and the seconds of training."""
+    """B7 as a table: for each arm the share of parameters that is trained, the counted FLOPs, and the accuracy on hard reviews."""
     found = {arm: rows for (arm,), rows in _over_seeds("B7", ("arm",)).items()}
-    rows = []
-    for arm, part in found.items():
-        share, seconds = ("" if not part[0][name] else fmean(float(row[name]) for row in part) for name in ("share", "seconds"))
-        rows.append([
-            arm, "" if share == "" else f"{100 * share:.2g} %", f"{fmean(float(row['accuracy']) for row in part):.3f}",
-            "" if seconds == "" else f"{seconds:.2g}",
-        ])
-    return _table(["Trained", "of the parameters", "accuracy", "seconds"], rows)
+
+    def cell(rows: list[dict[str, str]], column: str, form: str, factor: float = 1.0) -> str:
+        values = [float(row[column]) * factor for row in rows if row[column] and float(row[column])]
+        return form.format(fmean(values)) if values else ""
+
+    return _table(["Trained", "of the parameters", "TFLOP", "accuracy"], [
+        [arm, cell(rows, "share", "{:.3g} %", 100), cell(rows, "FLOPs", "{:.2g}", 1e-12), cell(rows, "accuracy", "{:.3f}")]
+        for arm, rows in found.items()
+    ])
 
 
 def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
