@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import matplotlib.pyplot as plt
-from results import HERE, axes, curve, log_axis, table
+from results import HERE, MARKERS, axes, curve, log_axis, table
 
 from finetunelab.plots import COLORS, FAINT, label_ends, save
 from finetunelab.stats import as_ratio, t_interval
@@ -35,7 +35,7 @@ def signs() -> plt.Figure:
         keys = ("rung", "severity")
         far, wrong = (table("A7", keys, value, kind=kind) for value in ("distance", "error"))
         x, y = ([sum(values) / len(values) for values in column.values()] for column in (far, wrong))
-        ax.plot(x, y, "osD^"[place], color=COLORS[place], label=kind, markersize=9)
+        ax.plot(x, y, MARKERS[place], color=COLORS[place], label=kind, markersize=9)
         for (rung, severity), at_x, at_y in zip(far, x, y, strict=True):
             if kind == "harmful" and float(severity) == 1:
                 name, above = rung if rung == "all four" else f"{rung} alone", rung == "topic"

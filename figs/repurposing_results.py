@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 import matplotlib.pyplot as plt
-from results import HERE, axes, curve, log_axis, table
+from results import HERE, MARKERS, axes, curve, log_axis, table
 
 from finetunelab.plots import COLORS, FAINT, label_ends, save
 from finetunelab.stats import t_interval
@@ -19,7 +19,7 @@ def layers() -> plt.Figure:
     ends = {}
     for place, (task, name) in enumerate(TASKS.items()):
         found = {int(layer): max(scores) for (layer,), scores in table("B1-rates", ("layer",), "accuracy", task=task, arm="head").items()}
-        ax.plot(list(found), list(found.values()), marker="os"[place], color=COLORS[place])
+        ax.plot(list(found), list(found.values()), marker=MARKERS[place], color=COLORS[place])
         guess = 1 / 6 if task == "topic" else 1 / 2
         ax.axhline(guess, color=COLORS[place], linestyle=":", linewidth=1.4)
         ends[name] = found[max(found)]
@@ -52,7 +52,7 @@ def noise() -> plt.Figure:
         found = table("B4", ("noise",), column, kind="B4.noise")
         shares = sorted(float(share) for (share,) in found)
         points = [t_interval(found[f"{share:g}" if share else "0.0",]) for share in shares]
-        ax.plot(shares, [point.estimate for point in points], marker="os"[place], color=COLORS[place])
+        ax.plot(shares, [point.estimate for point in points], marker=MARKERS[place], color=COLORS[place])
         ax.vlines(shares, [point.low for point in points], [point.high for point in points], color=COLORS[place], linewidth=1.6)
         ends[name] = points[-1].estimate
     ax.set_xticks(shares, [f"{share:.0%}" for share in shares])
@@ -70,7 +70,7 @@ def cost_and_quality() -> plt.Figure:
             continue
         place = next(place for kind, place in kinds.items() if arm.startswith(kind))
         at, point = fmean(trained[arm,]), t_interval(values)
-        ax.plot([at], [point.estimate], "osD^"[place], color=COLORS[place], markersize=9)
+        ax.plot([at], [point.estimate], MARKERS[place], color=COLORS[place], markersize=9)
         ax.vlines([at], point.low, point.high, color=COLORS[place], linewidth=1.6)
         aside = dict(xytext=(7, 5)) if place > 1 else dict(xytext=(-7, -14 if place else 5), ha="right")
         name = {"last block": "1 block", "last 3 blocks": "3 blocks"}.get(arm, arm.replace("LoRA, rank ", "r = "))
@@ -90,7 +90,7 @@ def size() -> plt.Figure:
         found = table("B8", ("parameters",), "peak bytes", arm=arm)
         sizes = sorted(float(n) for (n,) in found)
         peaks = [fmean(found[f"{n:.0f}",]) / 1e6 for n in sizes]
-        ax.plot(sizes, peaks, marker="osD^"[place], color=COLORS[place], label=arm)
+        ax.plot(sizes, peaks, marker=MARKERS[place], color=COLORS[place], label=arm)
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.legend(loc="upper left", fontsize=13)

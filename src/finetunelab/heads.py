@@ -110,9 +110,15 @@ def batches(
 def _check(texts: Sequence[str], labels: Sequence[int], classes: int) -> None:
     if len(texts) != len(labels) or not texts:
         raise UserError(f"there are {len(texts)} texts and {len(labels)} labels", "give at least one text, and one label each")
+    check_labels(labels, classes)
+
+
+def check_labels(labels: Sequence[int], classes: int) -> None:
+    """Raise UserError unless there are labels and each is a class, a whole number from 0."""
     strange = sorted({label for label in labels if label not in range(classes)})
-    if strange:
-        raise UserError(f"labels must be whole numbers from 0 to {classes - 1}, found {strange[:5]}", "number the classes from 0")
+    if strange or not len(labels):
+        found = f"found {strange[:5]}" if strange else "found none"
+        raise UserError(f"labels must be whole numbers from 0 to {classes - 1}, {found}", "number the classes from 0")
 
 
 def fit(

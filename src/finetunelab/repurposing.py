@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .errors import UserError
-from .heads import Classifier
+from .heads import Classifier, check_labels
 from .lora import RANK, add_lora
 from .models import freeze, unfreeze
 
@@ -91,7 +91,8 @@ def fit_head(vectors: np.ndarray | FeaturesOf, labels: Sequence[int], classes: i
     Raises UserError for labels that are no classes, or as many as there are vectors.
     """
     config = config or HeadConfig()
-    targets = _targets(labels, classes)
+    check_labels(labels, classes)
+    targets = torch.tensor([int(label) for label in labels])
     if isinstance(vectors, np.ndarray):
         if len(vectors) != len(targets):
             raise UserError(f"there are {len(vectors)} vectors and {len(targets)} labels", "give one label for each")
@@ -124,14 +125,6 @@ def fit_head(vectors: np.ndarray | FeaturesOf, labels: Sequence[int], classes: i
         else:
             passes.append(time.perf_counter() - began)  # a pass that was cut short is not timed
     return HeadResult(head, passes)
-
-
-def _targets(labels: Sequence[int], classes: int) -> torch.Tensor:
-    strange = sorted({label for label in labels if label not in range(classes)})
-    if strange or not len(labels):
-        found = f"found {strange[:5]}" if strange else "found none"
-        raise UserError(f"labels must be whole numbers from 0 to {classes - 1}, {found}", "number the classes from 0")
-    return torch.tensor([int(label) for label in labels])
 
 
 # The data that a head learns from ----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ takes to train more than a head has a module of its own, ``repurposing_unfreezin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from statistics import fmean
 from typing import Any
@@ -86,13 +86,19 @@ def sweep_heads(n: int = TRAIN, base: str = "nano") -> list[dict[str, Any]]:
     known, seen = (embedded(base, n, split, SWEEP_SEED, layers=layers) for split in ("train", "validation"))
     for label in ("topic", "sentiment"):
         targets, truth = (draw(label, n, split, SWEEP_SEED)[1] for split in ("train", "validation"))
-        for layer in layers:
-            for width in WIDTHS:
-                for penalty in PENALTIES:
-                    head = fit_head(known[layer], targets, CLASSES[label], HeadConfig(width=width, penalty=penalty)).head
-                    found = head.accuracy(seen[layer], truth)
-                    rows.append({"task": label, "arm": "head", "layer": layer, "width": width, "penalty": penalty, "accuracy": found})
-    return [{"seed": SWEEP_SEED, **row} for row in rows]
+        rows += [{"seed": SWEEP_SEED, "task": label, "arm": "head", **row} for row in every_head(known, targets, seen, truth, CLASSES[label])]
+    return rows
+
+
+def every_head(
+    known: dict[int, np.ndarray], targets: Sequence[int], seen: dict[int, np.ndarray], truth: Sequence[int], classes: int
+) -> Iterator[dict[str, Any]]:
+    """Yield the accuracy on ``seen`` of heads trained on ``known``, vectors by layer, for each layer, width and penalty that is tried."""
+    for layer in known:
+        for width in WIDTHS:
+            for penalty in PENALTIES:
+                head = fit_head(known[layer], targets, classes, HeadConfig(width=width, penalty=penalty)).head
+                yield {"layer": layer, "width": width, "penalty": penalty, "accuracy": head.accuracy(seen[layer], truth)}
 
 
 def sweep_full(rates: Sequence[float] = RATES, n: int = TRAIN, base: str = "nano") -> list[dict[str, Any]]:
@@ -185,6 +191,11 @@ def cached_or_not(seed: int, data_seed: int, labels: int = 512, n_test: int = TE
 # Enough labels, and clean ones --------------------------------------------------------------------------------------------------
 
 
+def wrong(share: float) -> str:
+    """Return the name of an arm in which a share of the labels is wrong."""
+    return f"{100 * share:.0f} % wrong"
+
+
 @measures(
     *(
         Claim(
@@ -194,8 +205,7 @@ def cached_or_not(seed: int, data_seed: int, labels: int = 512, n_test: int = TE
         for kind, claim, treatment, control, trend in (
             ("labels", "Labeled data must be enough", f"{SIZES[-1]} labels", f"{SIZES[0]} labels", tuple(f"{n} labels" for n in SIZES)),
             (
-                "noise", "Labeled data must be clean", "0 % wrong", f"{NOISES[-1]:.0%} wrong".replace("%", " %"),
-                tuple(f"{100 * share:.0f} % wrong" for share in reversed(NOISES)),
+                "noise", "Labeled data must be clean", wrong(NOISES[0]), wrong(NOISES[-1]), tuple(wrong(share) for share in reversed(NOISES)),
             ),
         )
     ),
@@ -226,7 +236,7 @@ def labels_and_noise(
         learn("B4.labels", f"{n} labels", *first(pool, n), labels=n, noise=0.0)
     texts, clean = first(pool, noisy)
     for share in noises:
-        learn("B4.noise", f"{100 * share:.0f} % wrong", texts, mislabel(clean, share, classes, seed), labels=noisy, noise=share)
+        learn("B4.noise", wrong(share), texts, mislabel(clean, share, classes, seed), labels=noisy, noise=share)
     return Measurement(arms, rows)
 
 

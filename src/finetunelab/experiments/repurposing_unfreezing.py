@@ -20,7 +20,7 @@ from ..training import Cost, TrainConfig, train
 from ..worlds.baseline import tfidf
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
-from .repurposing import BATCH, LARGER_RATE, PENALTIES, TEST, TRAIN, WIDTHS, draw, embedded, reading, settings
+from .repurposing import BATCH, LARGER_RATE, TEST, TRAIN, draw, embedded, every_head, reading, settings
 
 KINDS = ("full", "last block", "LoRA")
 RATES = dict.fromkeys(KINDS, (1e-3, 3e-3, 1e-2))
@@ -52,11 +52,11 @@ def rate_of(arm: str, base: str) -> float:
     return (RATE if base in shipped() else LARGER)[BLOCK if kind == "last" else kind]
 
 
-def trained(arm: str, seed: int, drawn: int, labels: int, base: str, rate: float | None = None, task: str = "hard") -> tuple[Classifier, Cost]:
-    """Train an arm for the verdict of reviews, and return it with what that cost."""
+def trained(arm: str, seed: int, drawn: int, labels: int, base: str, rate: float | None = None) -> tuple[Classifier, Cost]:
+    """Train an arm for the verdict of hard reviews, and return it with what that cost."""
     classifier = arms()[arm](Classifier(load_model(base), 2, seed=seed))
     config = settings(labels, rate or rate_of(arm, base), seed)
-    return classifier, fit(classifier, load_tokenizer(base), *draw("sentiment", labels, "train", drawn, task), config).cost
+    return classifier, fit(classifier, load_tokenizer(base), *draw("sentiment", labels, "train", drawn, "hard"), config).cost
 
 
 def sweep_unfreezing(
@@ -71,12 +71,7 @@ def sweep_unfreezing(
     layers = tuple(range(1, load_model(base).config.num_hidden_layers + 1))
     known, seen = (embedded(base, size, split, SWEEP_SEED, "hard", layers) for size, split in ((labels, "train"), (n, "validation")))
     targets = draw("sentiment", labels, "train", SWEEP_SEED, "hard")[1]
-    for layer in layers:
-        for width in WIDTHS:
-            for penalty in PENALTIES:
-                head = fit_head(known[layer], targets, 2, HeadConfig(width=width, penalty=penalty)).head
-                found = head.accuracy(seen[layer], valid[1])
-                rows.append({"arm": "frozen", "layer": layer, "width": width, "penalty": penalty, "accuracy": found})
+    rows += [{"arm": "frozen", **row} for row in every_head(known, targets, seen, valid[1], 2)]
     return [{"seed": SWEEP_SEED, **row} for row in rows]
 
 
