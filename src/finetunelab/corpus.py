@@ -195,15 +195,20 @@ def stack(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
 
 
-def weighted_next_token_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Return the next-token cross-entropy in nats, averaged with the weight of the token that is predicted.
+def counted_losses(model: PreTrainedModel, batch: dict[str, torch.Tensor], counted: torch.Tensor) -> torch.Tensor:
+    """Return -log p(next token) in nats where ``counted``, of shape (batch, length - 1), is True, as one flat tensor.
 
-    Logits are computed only where the weight is above zero: over a vocabulary of thousands they cost as much as all layers together.
+    Logits are computed there alone: over a vocabulary of thousands they cost as much as all layers together.
     """
-    weights, targets = batch["weights"][:, 1:], batch["input_ids"][:, 1:]
-    counted = weights > 0
-    hidden = model.get_decoder()(input_ids=batch["input_ids"], use_cache=False).last_hidden_state[:, :-1]
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "position_ids") if name in batch}
+    hidden = model.get_decoder()(**inputs, use_cache=False).last_hidden_state[:, :-1]
     logits = model.get_output_embeddings()(hidden[counted])
-    losses = torch.nn.functional.cross_entropy(logits.float(), targets[counted], reduction="none")
-    weights = weights[counted]
+    return torch.nn.functional.cross_entropy(logits.float(), batch["input_ids"][:, 1:][counted], reduction="none")
+
+
+def weighted_next_token_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Return the next-token cross-entropy in nats, averaged with the weight of the token that is predicted."""
+    weights = batch["weights"][:, 1:]
+    counted = weights > 0
+    losses, weights = counted_losses(model, batch, counted), weights[counted]
     return (losses * weights).sum() / weights.sum().clamp(min=1e-6)

@@ -20,20 +20,22 @@ IN_DOMAIN = ("encyclopedia", "french_recipes", "mail", "reviews", "vignettes")
 
 
 def generate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], *, tokens: int,
-    temperature: float = 0.0, seed: int = 0, batch_size: int = 64, stop: str | None = None,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str] | Sequence[list[int]], *, tokens: int,
+    temperature: float = 0.0, seed: int = 0, batch_size: int = 64, stop: str | None = None, end: int | None = None,
 ) -> list[str]:
-    """Continue each prompt by at most ``tokens`` tokens and return the continuations alone, in the order of the prompts.
+    """Continue each prompt, a text or its token ids, by at most ``tokens`` tokens; return the continuations alone, in the order of the prompts.
 
-    Temperature zero means greedy decoding. ``stop`` ends a continuation early, at the first occurrence of that text.
+    Temperature zero means greedy decoding. ``stop`` ends a continuation early, at the first occurrence of that text, ``end`` at that token.
     """
     from transformers import GenerationConfig
 
     # Prompts of like length share a batch, so that little is spent on padding.
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    if prompts and isinstance(prompts[0], str):
+        prompts = tokenizer(list(prompts))["input_ids"]
     settings = GenerationConfig(
         max_new_tokens=tokens, do_sample=temperature > 0, temperature=temperature if temperature > 0 else None, top_k=0 if temperature > 0 else None,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=[t for t in (tokenizer.eos_token_id, end) if t is not None], bos_token_id=tokenizer.bos_token_id,
         stop_strings=[stop] if stop else None,
     )
     results = [""] * len(prompts)
@@ -41,7 +43,7 @@ def generate(
         torch.manual_seed(seed)
         for start in range(0, len(order), batch_size):
             indices = order[start : start + batch_size]
-            batch = tokenizer([prompts[i] for i in indices], return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
+            batch = tokenizer.pad({"input_ids": [prompts[i] for i in indices]}, return_tensors="pt", padding_side="left")
             with torch.inference_mode():
                 out = model.generate(**batch.to(model.device), generation_config=settings, tokenizer=tokenizer)
             for i, text in zip(indices, tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True), strict=True):

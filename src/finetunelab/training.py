@@ -7,6 +7,7 @@ trainer of its own and all costs are counted alike.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import os
@@ -243,8 +244,8 @@ class _Trainer(Trainer):
     def __init__(self, *args: Any, loss: Callable | None, meter: _Meter, **kwargs: Any):
         self._loss, self._meter = loss, meter
         super().__init__(*args, **kwargs)
-        # Our losses are means over their own batch; the trainer must divide by the number of accumulated batches itself.
-        self.model_accepts_loss_kwargs = False
+        # A loss that takes no count is a mean over its own batch, and the trainer divides by the number of accumulated batches itself.
+        self.model_accepts_loss_kwargs = loss is not None and "count" in inspect.signature(loss).parameters
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if self._loss is None:
@@ -253,14 +254,34 @@ class _Trainer(Trainer):
             if loss is None:
                 raise UserError("the model returned no loss", "let collate return labels, or give train a loss function")
         else:
+            counted = self.model_accepts_loss_kwargs and num_items_in_batch is not None
             # The library wraps the model's own forward only; a loss may call parts of the model.
             with self.accelerator.autocast():
-                outputs, loss = None, self._loss(model, inputs)
+                outputs, loss = None, self._own_loss(model, inputs, {"count": num_items_in_batch} if counted else {})
+            if counted:  # the count is that of all processes together, over which the gradient is averaged
+                loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def _own_loss(self, model, inputs, options):
+        inner = self.accelerator.unwrap_model(model)
+        if inner is model:
+            return self._loss(model, inputs, **options)
+        # What several processes have to exchange is exchanged around the forward of the model that was wrapped: the loss must run inside it.
+        forward = inner.forward
+
+        def run(**batch: torch.Tensor) -> torch.Tensor:
+            inner.forward = forward
+            return self._loss(inner, batch, **options)
+
+        inner.forward = run
+        try:
+            return model(**inputs)
+        finally:
+            inner.forward = forward
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         model.train()  # before the measurement: gradient checkpointing and dropout are off in evaluation mode
-        self._meter.see(self, model, self._prepare_inputs(inputs))
+        self._meter.see(self, self.accelerator.unwrap_model(model), self._prepare_inputs(inputs))
         return super().training_step(model, inputs, num_items_in_batch)
 
 
@@ -295,7 +316,7 @@ def train(
     config: TrainConfig,
     *,
     collate: Callable[[list[Any]], dict[str, torch.Tensor]],
-    loss: Callable[[torch.nn.Module, dict[str, torch.Tensor]], torch.Tensor] | None = None,
+    loss: Callable[..., torch.Tensor] | None = None,
     output: str | Path | None = None,
     announce: bool = False,
 ) -> TrainResult:
@@ -305,7 +326,8 @@ def train(
         model: any module; its ``forward`` takes what ``collate`` returns.
         rows: a map-style dataset (``len`` and ``[]``); the order is drawn from ``config.seed``.
         collate: makes a batch with at least ``input_ids`` of shape (batch, length) from a list of rows.
-        loss: ``loss(model, batch) -> scalar``; without it the model's own ``loss`` output is used.
+        loss: ``loss(model, batch) -> scalar``; without it the model's own ``loss`` output is used. One that takes a ``count`` is given the number
+            of labels in all batches of a step, those of other processes included, to divide its sum by.
         output: a directory for checkpoints, one every ``config.save_every`` steps. A run that was killed goes on from the last one,
             on CPU bit for bit as if it had not been.
         announce: print the device, the number format, and why.

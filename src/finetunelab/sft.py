@@ -1,0 +1,199 @@
+"""Supervised fine-tuning: conversations become tokens and a loss mask, rows without padding, and a model that answers.
+
+The steps of one batch, each a function: ``tokenize`` writes a conversation by the chat template and marks what the assistant says;
+``prepare`` does so for all and turns the marks into labels; ``pack`` lays whole conversations side by side in rows; ``sft_loss`` is what is
+minimized, written out; ``completion_loss`` is the same and computes no logits that the loss does not ask for. ``fine_tune`` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from .corpus import counted_losses, stack
+from .errors import UserError
+from .skills import generate
+from .training import TrainConfig, TrainResult, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Conversation = Sequence[Mapping[str, str]]
+"""Messages, each with a "role" (system, user, assistant) and a "content"."""
+
+IGNORED = -100
+"""The label of a token that the loss leaves out, as in torch's cross-entropy."""
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message.role.capitalize() + ':' }}{% if message.role == 'assistant' %}"
+    "{% generation %}{{ ' ' + message.content + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "{% else %}{{ ' ' + message.content + '\\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+"""For tokenizers without a template: words in place of chat tokens, whose embeddings a base model has never trained."""
+
+
+# From conversations to rows -----------------------------------------------------------------------------------------------------
+
+
+def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """Give the tokenizer a chat template that marks what the assistant says, and return it.
+
+    A template that has ``{% generation %}`` marks is kept. Well-known ones without them are replaced by trl's copy with marks; a tokenizer
+    without a template gets ``PLAIN_TEMPLATE``. Without marks the mask of the assistant's tokens is silently all zeros.
+
+    Raises UserError for a template that has no marks and that trl does not know, and for one that leaves the end of a turn unmarked.
+    """
+    from trl.chat_template_utils import get_training_chat_template
+
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    mend = "put {% generation %} and {% endgeneration %} around its answers and their end-of-turn token"
+    try:
+        tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
+    except ValueError:
+        raise UserError("the chat template does not mark what the assistant says", mend) from None
+    if end_of_turn(tokenizer) not in tokenizer.all_special_ids:
+        raise UserError("the chat template leaves the end of the assistant's turn out of its marks", mend)
+    return tokenizer
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the token that ends an assistant's turn: the last one that the chat template marks as the assistant's."""
+    ids, mask = tokenize(tokenizer, [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}])
+    return [token for token, mine in zip(ids, mask, strict=True) if mine][-1]
+
+
+def tokenize(tokenizer: PreTrainedTokenizerBase, messages: Conversation) -> tuple[list[int], list[int]]:
+    """Return the token ids of a conversation and a mask of equal length: 1 where the assistant speaks, its end-of-turn token included.
+
+    Raises UserError if no token is the assistant's: the conversation has no such turn, or the template no marks.
+    """
+    encoded = tokenizer.apply_chat_template(list(messages), return_dict=True, return_assistant_tokens_mask=True)
+    ids, mask = encoded["input_ids"], encoded["assistant_masks"]
+    if not any(mask) and any(message["role"] == "assistant" for message in messages):
+        raise UserError("the chat template marks no token as the assistant's", "call use_training_template(tokenizer) first")
+    return ids, mask
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Tokenized conversations as rows of "input_ids" and "labels"; how many were cut short, and how many dropped for having nothing to learn."""
+
+    rows: list[dict[str, list[int]]]
+    cut: int
+    dropped: int
+
+    def describe(self) -> str:
+        """Return the counts as one line to print."""
+        return f"{len(self.rows):,} conversations; {self.cut:,} cut to the row's length, {self.dropped:,} dropped: nothing of the assistant's is in them"
+
+
+def prepare(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], longest: int, masked: bool = True) -> Prepared:
+    """Tokenize conversations, at most ``longest`` tokens of each, and label what the loss counts.
+
+    With ``masked`` only the assistant's tokens keep their label, the others get ``IGNORED``; else every token keeps it. A conversation of which no
+    assistant's token is left is dropped under either loss: it teaches no answer, and in a batch of its kind a masked mean would be 0 / 0.
+
+    Raises UserError if nothing is left.
+    """
+    rows, cut, dropped = [], 0, 0
+    for messages in conversations:
+        ids, mask = tokenize(tokenizer, messages)
+        if not any(mask[1:longest]):  # the first token of a row is nobody's next
+            dropped += 1
+            continue
+        cut += len(ids) > longest
+        ids, mask = ids[:longest], mask[:longest]
+        rows.append({"input_ids": ids, "labels": [token if mine or not masked else IGNORED for token, mine in zip(ids, mask, strict=True)]})
+    if not rows:
+        raise UserError(f"none of {len(conversations):,} conversations has an assistant's turn within {longest} tokens", "give longer rows, or answers")
+    return Prepared(rows, cut, dropped)
+
+
+def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list[dict[str, torch.Tensor]]:
+    """Lay whole rows side by side in as few rows of ``length`` tokens as best fit finds, and return them as tensors of shape (length,).
+
+    "position_ids" begin anew with every conversation. The model reads from them which tokens belong together: none attends to its
+    neighbors' (given no attention mask, transformers builds one for such rows), so the loss is that of the rows one by one.
+    """
+    from datasets import Dataset
+    from trl import pack_dataset
+
+    # The first token of each must not be predicted from the last of its neighbor.
+    cut_off = [{"input_ids": row["input_ids"], "labels": [IGNORED, *row["labels"][1:]]} for row in rows]
+    packed = pack_dataset(Dataset.from_list(cut_off), length, "bfd", {"batch_size": len(cut_off)})
+    found = []
+    for row in packed:
+        spare = length - len(row["input_ids"])
+        positions = [place for size in row["seq_lengths"] for place in range(size)]
+        # Every pad token stands at position 0, which makes it a conversation of its own.
+        filled = {"input_ids": row["input_ids"] + [pad] * spare, "labels": row["labels"] + [IGNORED] * spare, "position_ids": positions + [0] * spare}
+        found.append({name: torch.tensor(values) for name, values in filled.items()})
+    return found
+
+
+# The loss -----------------------------------------------------------------------------------------------------------------------
+
+
+def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the mean of -log p(next token | all before it) in nats, over the tokens that carry a label.
+
+    ``logits`` has shape (batch, length, vocabulary), ``labels`` (batch, length) with ``IGNORED`` where the loss does not look. The logits at
+    one position are about the token at the next: hence the shift. The mean is over the tokens of the whole batch, not over
+    conversations, so that long answers weigh more (as in trl, and in Ouyang et al. 2022, arXiv:2203.02155).
+    """
+    predictions, targets = logits[:, :-1], labels[:, 1:]
+    counted = targets != IGNORED
+    log_probabilities = predictions.float().log_softmax(dim=-1)
+    said = log_probabilities.gather(-1, targets.clamp(min=0)[..., None])[..., 0]
+    return -(said * counted).sum() / counted.sum()
+
+
+def completion_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor], count: torch.Tensor | int | None = None) -> torch.Tensor:
+    """Return what ``sft_loss`` returns, with logits computed only where there is a label.
+
+    ``count`` is the number of labels to divide by where several batches make one step, so that each token of the step weighs the same.
+    """
+    losses = counted_losses(model, batch, batch["labels"][:, 1:] != IGNORED)
+    return losses.sum() / (losses.numel() if count is None else count)
+
+
+# Training and talking -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A finished fine-tuning: what the data became, in how many rows, and what training cost."""
+
+    prepared: Prepared
+    rows: int
+    result: TrainResult
+
+
+def fine_tune(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], config: TrainConfig, *,
+    longest: int = 256, masked: bool = True, output: str | Path | None = None, announce: bool = False,
+) -> Tuned:
+    """Fine-tune a model in place on conversations, packed into rows of ``longest`` tokens; ``config.batch_size`` counts rows.
+
+    Raises UserError as ``prepare`` and ``training.train`` do.
+    """
+    prepared = prepare(tokenizer, conversations, longest, masked)
+    rows = pack(prepared.rows, longest, tokenizer.pad_token_id)
+    if announce:
+        print(f"{prepared.describe()}. Packed into {len(rows):,} rows of {longest} tokens.")
+    return Tuned(prepared, len(rows), train(model, rows, config, collate=stack, loss=completion_loss, output=output, announce=announce))
+
+
+def reply(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], *, tokens: int = 64,
+    temperature: float = 0.0, seed: int = 0,
+) -> list[str]:
+    """Return the assistant's next turn in each conversation, of at most ``tokens`` tokens. Temperature zero means greedy decoding."""
+    prompts = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"] for messages in conversations]
+    said = generate(model, tokenizer, prompts, tokens=tokens, temperature=temperature, seed=seed, end=end_of_turn(tokenizer))
+    return [text.strip() for text in said]
