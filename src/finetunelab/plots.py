@@ -163,3 +163,32 @@ class Slider:
             f'<label style="display:block">{html.escape(self.label)}: <output>{html.escape(self.names[0])}</output><br>'
             f'<input type="range" min="0" max="{len(self.names) - 1}" value="0" style="width:min(100%,24rem)" oninput="{change}"></label></figure>'
         )
+
+
+class MarkedTokens:
+    """Tokens in a row, those that the loss counts in color: as one block of HTML, and in brackets where only text is shown.
+
+    Args:
+        tokens: the tokens as text.
+        counted: for each whether the loss counts it.
+
+    Raises ValueError unless there are as many of both.
+    """
+
+    def __init__(self, tokens: Sequence[str], counted: Sequence[bool | int]):
+        if len(tokens) != len(counted):
+            raise ValueError(f"there are {len(tokens)} tokens and {len(counted)} marks; give one for each")
+        self.pairs = list(zip(tokens, map(bool, counted), strict=True))
+
+    def __repr__(self) -> str:
+        return "".join(f"[{token}]" if counted else token for token, counted in self.pairs)
+
+    def _repr_html_(self) -> str:
+        """Return the block: a counted token white on orange and underlined, since color alone is not for every reader."""
+        look = {True: f"background:{PALETTE['orange']};color:white;text-decoration:underline", False: "background:#d5dde3;color:#222"}
+        spans = "".join(
+            f'<span style="{look[counted]};padding:1px 3px;margin:1px;border-radius:3px;display:inline-block">'
+            f"{html.escape(token).replace(' ', '&nbsp;')}</span>"
+            for token, counted in self.pairs
+        )
+        return f'<div style="line-height:2;font-family:monospace;white-space:normal">{spans}</div>'
