@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .profiles import VARIABLE, Profile, describe, profile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EVIDENCE = Path("..") / "book" / "evidence"  # seen from a lab
 
@@ -59,6 +62,38 @@ def recorded_curve(experiment: str, x: str, y: str, **where: Any) -> tuple[list[
         if row[y] and all(row[name] == str(value) for name, value in where.items()):
             found.setdefault(float(row[x]), []).append(float(row[y]))
     return sorted(found), [sum(found[value]) / len(found[value]) for value in sorted(found)]
+
+
+def chat(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], tokens: int = 48) -> list[dict[str, str]]:
+    """Talk with a model until an empty line, and return the messages. Where nobody can type, and under ``CI``, ``lines`` are what the user says.
+
+    The oldest exchanges are dropped, with a word about it, once the talk no longer fits into the model's context.
+    """
+    from .sft import reply, tokenize
+
+    messages: list[dict[str, str]] = []
+    script = iter(lines)
+    for said in iter(lambda: _line(script), ""):
+        messages.append({"role": "user", "content": said})
+        while len(tokenize(tokenizer, messages)[0]) + tokens > model.config.max_position_embeddings and len(messages) > 1:
+            messages = messages[2:]
+            print("(the oldest exchange no longer fits)")
+        messages.append({"role": "assistant", "content": reply(model, tokenizer, [messages], tokens=tokens)[0]})
+        print(f"Assistant: {messages[-1]['content']}")
+    return messages
+
+
+def _line(script: Iterator[str]) -> str:
+    """Return what the user types, or the next line of the script where nobody can; an empty line at its end."""
+    if not os.environ.get("CI"):
+        try:
+            return input("You: ").strip()
+        except (EOFError, NotImplementedError):  # a kernel without somebody to ask raises the second kind
+            pass
+    said = next(script, "")
+    if said:
+        print(f"You: {said}")
+    return said
 
 
 def compare(claim: str, here: float, expected: Sequence[float]) -> None:
