@@ -201,7 +201,7 @@ def _tokenizer(out: Path, scale: float, say: Callable[[str], None]):
     return tokenizer
 
 
-def _number_format() -> str | None:
+def number_format() -> str | None:
     """Return "bfloat16" on a CPU that multiplies in it, which halves the time of a step; None leaves the choice to the device."""
     return "bfloat16" if device_and_dtype().device == "cpu" and getattr(torch.cpu, "_is_avx512_bf16_supported", bool)() else None
 
@@ -226,7 +226,7 @@ def _run_stage(model, stage: Stage, pools, directory: Path, scale: float, say: C
     )
     config = TrainConfig(
         steps=steps, batch_size=stage.batch, learning_rate=stage.learning_rate, warmup=min(100, steps // 2), schedule=stage.schedule,
-        weight_decay=stage.weight_decay, seed=SEED, save_every=250, stop_below=stage.stop_below, dtype=_number_format(),
+        weight_decay=stage.weight_decay, seed=SEED, save_every=250, stop_below=stage.stop_below, dtype=number_format(),
     )
     say(f"stage {stage.name}: at most {steps} steps of {stage.batch} x {stage.length} tokens")
     result = train(model, rows, config, collate=stack, loss=weighted_next_token_loss, output=directory)
