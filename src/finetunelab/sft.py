@@ -62,9 +62,13 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the token that ends an assistant's turn: the last one that the chat template marks as the assistant's."""
-    ids, mask = tokenize(tokenizer, [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}])
-    return [token for token, mine in zip(ids, mask, strict=True) if mine][-1]
+    """Return the token that ends an assistant's turn: the last one, white space aside, that the chat template marks as the assistant's.
+
+    Many templates mark the line break behind it too, and some end the whole conversation with one more token: hence the user's second turn.
+    """
+    messages = [{"role": role, "content": "Hello"} for role in ("user", "assistant", "user")]
+    ids, mask = tokenize(tokenizer, messages)
+    return [token for token, mine in zip(ids, mask, strict=True) if mine and tokenizer.decode([token]).strip()][-1]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, messages: Conversation) -> tuple[list[int], list[int]]:
