@@ -124,12 +124,18 @@ def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list
     "position_ids" begin anew with every conversation. The model reads from them which tokens belong together: none attends to its
     neighbors' (given no attention mask, transformers builds one for such rows), so the loss is that of the rows one by one.
     """
-    from datasets import Dataset
+    from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from trl import pack_dataset
 
     # The first token of each must not be predicted from the last of its neighbor.
     cut_off = [{"input_ids": row["input_ids"], "labels": [IGNORED, *row["labels"][1:]]} for row in rows]
-    packed = pack_dataset(Dataset.from_list(cut_off), length, "bfd", {"batch_size": len(cut_off)})
+    bars = not are_progress_bars_disabled()
+    disable_progress_bars()  # they differ from run to run
+    try:
+        packed = pack_dataset(Dataset.from_list(cut_off), length, "bfd", {"batch_size": len(cut_off)})
+    finally:
+        if bars:
+            enable_progress_bars()
     found = []
     for row in packed:
         spare = length - len(row["input_ids"])
