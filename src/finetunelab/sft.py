@@ -123,10 +123,15 @@ def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list
 
     "position_ids" begin anew with every conversation. The model reads from them which tokens belong together: none attends to its
     neighbors' (given no attention mask, transformers builds one for such rows), so the loss is that of the rows one by one.
+
+    Raises UserError for a row longer than ``length``.
     """
     from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from trl import pack_dataset
 
+    longest = max(len(row["input_ids"]) for row in rows)
+    if longest > length:  # the library would cut it without a word, and may leave no label
+        raise UserError(f"a conversation of {longest:,} tokens does not fit into {length:,}", f"prepare them with longest={length}")
     # The first token of each must not be predicted from the last of its neighbor.
     cut_off = [{"input_ids": row["input_ids"], "labels": [IGNORED, *row["labels"][1:]]} for row in rows]
     bars = not are_progress_bars_disabled()
