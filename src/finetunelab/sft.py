@@ -45,11 +45,14 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
     A template that has ``{% generation %}`` marks is kept. Well-known ones without them are replaced by trl's copy with marks; a tokenizer
     without a template gets ``PLAIN_TEMPLATE``. Without marks the mask of the assistant's tokens is silently all zeros.
 
-    Raises UserError for a template that has no marks and that trl does not know, and for one that leaves the end of a turn unmarked.
+    Raises UserError for a template that has no marks and that trl does not know, for one that leaves the end of a turn unmarked, and where
+    there is neither a template nor an end-of-text token.
     """
     from trl.chat_template_utils import get_training_chat_template
 
     if tokenizer.chat_template is None:
+        if tokenizer.eos_token is None:
+            raise UserError("the tokenizer has neither a chat template nor an end-of-text token", "set tokenizer.eos_token: it ends a turn")
         tokenizer.chat_template = PLAIN_TEMPLATE
     mend = "put {% generation %} and {% endgeneration %} around its answers and their end-of-turn token"
     try:
