@@ -7,6 +7,7 @@ minimized, written out; ``completion_loss`` is the same and computes no logits t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
         tokenizer.chat_template = PLAIN_TEMPLATE
     mend = "put {% generation %} and {% endgeneration %} around its answers and their end-of-turn token"
     try:
-        tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
+        if not re.search(r"\{%[-+]?\s*generation\b", tokenizer.get_chat_template()):
+            tokenizer.chat_template = get_training_chat_template(tokenizer)
     except ValueError:
         raise UserError("the chat template does not mark what the assistant says", mend) from None
     if end_of_turn(tokenizer) not in tokenizer.all_special_ids:
