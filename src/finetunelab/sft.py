@@ -79,7 +79,7 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
 def tokenize(tokenizer: PreTrainedTokenizerBase, messages: Conversation) -> tuple[list[int], list[int]]:
     """Return the token ids of a conversation and a mask of equal length: 1 where the assistant speaks, its end-of-turn token included.
 
-    Raises UserError if no token is the assistant's: the conversation has no such turn, or the template no marks.
+    A conversation without an assistant's turn has a mask of zeros. Raises UserError if it has such a turn and the template no marks.
     """
     encoded = tokenizer.apply_chat_template(list(messages), return_dict=True, return_assistant_tokens_mask=True)
     ids, mask = encoded["input_ids"], encoded["assistant_masks"]
