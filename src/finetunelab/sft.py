@@ -213,7 +213,10 @@ def reply(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], *, tokens: int = 64,
     temperature: float = 0.0, seed: int = 0,
 ) -> list[str]:
-    """Return the assistant's next turn in each conversation, of at most ``tokens`` tokens. Temperature zero means greedy decoding."""
+    """Return the assistant's next turn in each conversation, of at most ``tokens`` tokens. Temperature zero means greedy decoding.
+
+    Templates of reasoning models put an empty block of thoughts before what is learned; it is left out of the answer.
+    """
     prompts = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"] for messages in conversations]
     said = generate(model, tokenizer, prompts, tokens=tokens, temperature=temperature, seed=seed, end=end_of_turn(tokenizer))
-    return [text.strip() for text in said]
+    return [text.split("</think>")[-1].strip() for text in said]
