@@ -127,7 +127,8 @@ def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list
     """Lay whole rows side by side in as few rows of ``length`` tokens as best fit finds, and return them as tensors of shape (length,).
 
     "position_ids" begin anew with every conversation. The model reads from them which tokens belong together: none attends to its
-    neighbors' (given no attention mask, transformers builds one for such rows), so the loss is that of the rows one by one.
+    neighbors' (given no attention mask and no cache, transformers builds one for such rows: pass ``use_cache=False``), so the loss is that
+    of the rows one by one.
 
     Raises UserError for a row longer than ``length``.
     """
