@@ -7,6 +7,7 @@ minimized, written out; ``completion_loss`` is the same and computes no logits t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,15 +46,19 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
     A template that has ``{% generation %}`` marks is kept. Well-known ones without them are replaced by trl's copy with marks; a tokenizer
     without a template gets ``PLAIN_TEMPLATE``. Without marks the mask of the assistant's tokens is silently all zeros.
 
-    Raises UserError for a template that has no marks and that trl does not know, and for one that leaves the end of a turn unmarked.
+    Raises UserError for a template that has no marks and that trl does not know, for one that leaves the end of a turn unmarked, and where
+    there is neither a template nor an end-of-text token.
     """
     from trl.chat_template_utils import get_training_chat_template
 
     if tokenizer.chat_template is None:
+        if tokenizer.eos_token is None:
+            raise UserError("the tokenizer has neither a chat template nor an end-of-text token", "set tokenizer.eos_token: it ends a turn")
         tokenizer.chat_template = PLAIN_TEMPLATE
     mend = "put {% generation %} and {% endgeneration %} around its answers and their end-of-turn token"
     try:
-        tokenizer.chat_template = get_training_chat_template(tokenizer) or tokenizer.chat_template
+        if not re.search(r"\{%[-+]?\s*generation\b", tokenizer.get_chat_template()):
+            tokenizer.chat_template = get_training_chat_template(tokenizer)
     except ValueError:
         raise UserError("the chat template does not mark what the assistant says", mend) from None
     if end_of_turn(tokenizer) not in tokenizer.all_special_ids:
@@ -62,15 +67,19 @@ def use_training_template(tokenizer: PreTrainedTokenizerBase) -> PreTrainedToken
 
 
 def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the token that ends an assistant's turn: the last one that the chat template marks as the assistant's."""
-    ids, mask = tokenize(tokenizer, [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hello"}])
-    return [token for token, mine in zip(ids, mask, strict=True) if mine][-1]
+    """Return the token that ends an assistant's turn: the last one, white space aside, that the chat template marks as the assistant's.
+
+    Many templates mark the line break behind it too, and some end the whole conversation with one more token: hence the user's second turn.
+    """
+    messages = [{"role": role, "content": "Hello"} for role in ("user", "assistant", "user")]
+    ids, mask = tokenize(tokenizer, messages)
+    return [token for token, mine in zip(ids, mask, strict=True) if mine and tokenizer.decode([token]).strip()][-1]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, messages: Conversation) -> tuple[list[int], list[int]]:
     """Return the token ids of a conversation and a mask of equal length: 1 where the assistant speaks, its end-of-turn token included.
 
-    Raises UserError if no token is the assistant's: the conversation has no such turn, or the template no marks.
+    A conversation without an assistant's turn has a mask of zeros. Raises UserError if it has such a turn and the template no marks.
     """
     encoded = tokenizer.apply_chat_template(list(messages), return_dict=True, return_assistant_tokens_mask=True)
     ids, mask = encoded["input_ids"], encoded["assistant_masks"]
@@ -118,14 +127,26 @@ def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list
     """Lay whole rows side by side in as few rows of ``length`` tokens as best fit finds, and return them as tensors of shape (length,).
 
     "position_ids" begin anew with every conversation. The model reads from them which tokens belong together: none attends to its
-    neighbors' (given no attention mask, transformers builds one for such rows), so the loss is that of the rows one by one.
+    neighbors' (given no attention mask and no cache, transformers builds one for such rows: pass ``use_cache=False``), so the loss is that
+    of the rows one by one.
+
+    Raises UserError for a row longer than ``length``.
     """
-    from datasets import Dataset
+    from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from trl import pack_dataset
 
+    longest = max(len(row["input_ids"]) for row in rows)
+    if longest > length:  # the library would cut it without a word, and may leave no label
+        raise UserError(f"a conversation of {longest:,} tokens does not fit into {length:,}", f"prepare them with longest={length}")
     # The first token of each must not be predicted from the last of its neighbor.
     cut_off = [{"input_ids": row["input_ids"], "labels": [IGNORED, *row["labels"][1:]]} for row in rows]
-    packed = pack_dataset(Dataset.from_list(cut_off), length, "bfd", {"batch_size": len(cut_off)})
+    bars = not are_progress_bars_disabled()
+    disable_progress_bars()  # they differ from run to run
+    try:
+        packed = pack_dataset(Dataset.from_list(cut_off), length, "bfd", {"batch_size": len(cut_off)})
+    finally:
+        if bars:
+            enable_progress_bars()
     found = []
     for row in packed:
         spare = length - len(row["input_ids"])
@@ -193,7 +214,10 @@ def reply(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], *, tokens: int = 64,
     temperature: float = 0.0, seed: int = 0,
 ) -> list[str]:
-    """Return the assistant's next turn in each conversation, of at most ``tokens`` tokens. Temperature zero means greedy decoding."""
+    """Return the assistant's next turn in each conversation, of at most ``tokens`` tokens. Temperature zero means greedy decoding.
+
+    Templates of reasoning models put an empty block of thoughts before what is learned; it is left out of the answer.
+    """
     prompts = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"] for messages in conversations]
     said = generate(model, tokenizer, prompts, tokens=tokens, temperature=temperature, seed=seed, end=end_of_turn(tokenizer))
-    return [text.strip() for text in said]
+    return [text.split("</think>")[-1].strip() for text in said]
