@@ -51,6 +51,7 @@ models: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 models: .venv/stamp
 	$(BIN)/finetunelab base build --size base --out runs/models
 	$(BIN)/finetunelab base build --size small --out runs/models
+	$(BIN)/finetunelab base build --size sft --out runs/models
 
 # Needs the real corpora; see CONTRIBUTING.md.
 tables: .venv/stamp

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import UserError, near, unknown
@@ -91,7 +92,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small"), default="base")
+    build.add_argument("--size", choices=("base", "small", "sft"), default="base", help="sft: the assistant, trained from the shipped base")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -178,16 +179,16 @@ def _base_report(args: argparse.Namespace) -> None:
 def _base_build(args: argparse.Namespace) -> None:
     import torch
 
-    from .pretraining import build
+    from . import assistant, pretraining
 
     torch.set_num_threads(args.threads)
-    print(build(args.size, args.out))
+    print(assistant.build(args.out) if args.size == "sft" else pretraining.build(args.size, args.out))
 
 
 def _base_ship(args: argparse.Namespace) -> None:
-    from .pretraining import ship
+    from . import assistant, pretraining
 
-    print(ship(args.directory))
+    print((assistant if Path(args.directory).name == assistant.NAME else pretraining).ship(args.directory))
 
 
 def _world_show(args: argparse.Namespace) -> None:

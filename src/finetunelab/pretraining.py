@@ -164,6 +164,11 @@ def ship(directory: Path, say: Callable[[str], None] = print) -> Path:
     }
     (directory / "report.json").write_text(json.dumps(recorded, indent=1) + "\n")
     (directory / "README.md").write_text(model_card(directory))
+    return put(directory)
+
+
+def put(directory: Path) -> Path:
+    """Put a finished checkpoint into the package with its checksums, in place of one of its name; return where it lies."""
     target = CHECKPOINTS / directory.name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(directory, target)

@@ -1,8 +1,9 @@
 """Supervised fine-tuning: conversations become tokens and a loss mask, rows without padding, and a model that answers.
 
 The steps of one batch, each a function: ``tokenize`` writes a conversation by the chat template and marks what the assistant says;
-``prepare`` does so for all and turns the marks into labels; ``pack`` lays whole conversations side by side in rows; ``sft_loss`` is what is
-minimized, written out; ``completion_loss`` is the same and computes no logits that the loss does not ask for. ``fine_tune`` puts them together.
+``prepare`` does so for all and turns the marks into labels; ``pack`` lays whole conversations side by side in rows; ``sft_loss`` is what
+is minimized, written out; ``completion_loss`` is the same and computes no logits that the loss does not ask for. ``fine_tune`` puts
+them together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +20,7 @@ from .corpus import counted_losses, stack
 from .errors import UserError
 from .skills import generate
 from .training import TrainConfig, TrainResult, train
+from .worlds.instructions import follows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -90,7 +92,7 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, messages: Conversation) -> tupl
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokenized conversations as rows of "input_ids" and "labels"; how many were cut short, and how many dropped for having nothing to learn."""
+    """Conversations as rows of "input_ids" and "labels"; how many were cut short, and how many dropped for having nothing to learn."""
 
     rows: list[dict[str, list[int]]]
     cut: int
@@ -98,14 +100,17 @@ class Prepared:
 
     def describe(self) -> str:
         """Return the counts as one line to print."""
-        return f"{len(self.rows):,} conversations; {self.cut:,} cut to the row's length, {self.dropped:,} dropped: nothing of the assistant's is in them"
+        dropped = f"{self.dropped:,} dropped, because nothing of the assistant's is in them"
+        return f"{len(self.rows):,} conversations; {self.cut:,} cut to the row's length, {dropped}"
 
 
-def prepare(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], longest: int, masked: bool = True) -> Prepared:
+def prepare(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], longest: int, masked: bool = True
+) -> Prepared:
     """Tokenize conversations, at most ``longest`` tokens of each, and label what the loss counts.
 
-    With ``masked`` only the assistant's tokens keep their label, the others get ``IGNORED``; else every token keeps it. A conversation of which no
-    assistant's token is left is dropped under either loss: it teaches no answer, and in a batch of its kind a masked mean would be 0 / 0.
+    With ``masked`` only the assistant's tokens keep their label, the others get ``IGNORED``; else every token keeps it. A conversation of
+    which no assistant's token is left is dropped under either loss: it teaches no answer, and a masked mean over such a batch is 0 / 0.
 
     Raises UserError if nothing is left.
     """
@@ -117,9 +122,11 @@ def prepare(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversa
             continue
         cut += len(ids) > longest
         ids, mask = ids[:longest], mask[:longest]
-        rows.append({"input_ids": ids, "labels": [token if mine or not masked else IGNORED for token, mine in zip(ids, mask, strict=True)]})
+        labels = [token if mine or not masked else IGNORED for token, mine in zip(ids, mask, strict=True)]
+        rows.append({"input_ids": ids, "labels": labels})
     if not rows:
-        raise UserError(f"none of {len(conversations):,} conversations has an assistant's turn within {longest} tokens", "give longer rows, or answers")
+        cause = f"none of {len(conversations):,} conversations has an assistant's turn within {longest} tokens"
+        raise UserError(cause, "give longer rows, or answers")
     return Prepared(rows, cut, dropped)
 
 
@@ -152,7 +159,8 @@ def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list
         spare = length - len(row["input_ids"])
         positions = [place for size in row["seq_lengths"] for place in range(size)]
         # Every pad token stands at position 0, which makes it a conversation of its own.
-        filled = {"input_ids": row["input_ids"] + [pad] * spare, "labels": row["labels"] + [IGNORED] * spare, "position_ids": positions + [0] * spare}
+        fillings = {"input_ids": (row["input_ids"], pad), "labels": (row["labels"], IGNORED), "position_ids": (positions, 0)}
+        filled = {name: values + [filling] * spare for name, (values, filling) in fillings.items()}
         found.append({name: torch.tensor(values) for name, values in filled.items()})
     return found
 
@@ -174,7 +182,9 @@ def sft_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return -(said * counted).sum() / counted.sum()
 
 
-def completion_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor], count: torch.Tensor | int | None = None) -> torch.Tensor:
+def completion_loss(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], count: torch.Tensor | int | None = None
+) -> torch.Tensor:
     """Return what ``sft_loss`` returns, with logits computed only where there is a label.
 
     ``count`` is the number of labels to divide by where several batches make one step, so that each token of the step weighs the same.
@@ -218,6 +228,13 @@ def reply(
 
     Templates of reasoning models put an empty block of thoughts before what is learned; it is left out of the answer.
     """
-    prompts = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True)["input_ids"] for messages in conversations]
+    asked = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=True) for messages in conversations]
+    prompts = [encoded["input_ids"] for encoded in asked]
     said = generate(model, tokenizer, prompts, tokens=tokens, temperature=temperature, seed=seed, end=end_of_turn(tokenizer))
     return [text.split("</think>")[-1].strip() for text in said]
+
+
+def following(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Return of each of the world's instructions whether the model's greedy response follows it, by the rule that comes with it."""
+    responses = reply(model, tokenizer, [row["messages"][:1] for row in rows], tokens=48)
+    return [follows(row, response) for row, response in zip(rows, responses, strict=True)]

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import worlds
 from ..models import load_model, load_tokenizer
-from ..sft import fine_tune, reply
+from ..sft import fine_tune, following
 from ..training import Cost
-from ..worlds.instructions import COMBINATIONS, FORMS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS, follows
+from ..worlds.instructions import COMBINATIONS, FORMS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 ROWS, LENGTH = 4, 256  # of a step, some 24 instructions
 PER_STEP = 24
@@ -38,12 +38,6 @@ COUNTS = (3, 6, 11, len(TRAINED_KINDS))  # kinds of instruction
 def instructions(n: int, split: str, data_seed: int, **knobs: Any) -> list[dict]:
     """Draw ``n`` instructions with reference answers."""
     return worlds.generator("instructions").rows(n, split, data_seed, **knobs)
-
-
-def following(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict]) -> list[bool]:
-    """Return of each instruction whether the model's greedy response follows it."""
-    responses = reply(model, tokenizer, [row["messages"][:1] for row in rows], tokens=48)
-    return [follows(row, response) for row, response in zip(rows, responses, strict=True)]
 
 
 def tune(

@@ -7,15 +7,10 @@ of the oracle that scores the students. Learning rates are those of ``behavior``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..models import load_model, load_tokenizer
 from ..sft import reply
 from ..skills import log_likelihoods
-from ..worlds.instructions import follows
-from . import Claim, Measurement, measures, seed_of_data
-from .behavior import PER_STEP, following, instructions, tune
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -1,6 +1,6 @@
 """Chapter 3, conversations: what a model that was fine-tuned on whole conversations still knows of an early turn.
 
-All arms start from the base and see equally many tokens of conversations that are laid out alike. In one a late question needs what an early
+All arms start from the assistant that follows instructions and see equally many tokens of conversations that are laid out alike. In one a late question needs what an early
 turn said; in the control the question says it again, so nothing is gained by looking back; in the third the same conversations as in the first are
 cut into exchanges, each a conversation of its own. All are asked the same questions, with the whole conversation before them.
 The learning rate of each arm is the best of ``sweep_conversations`` on validation conversations of a data seed below 1,000;
@@ -25,6 +25,7 @@ from .adaptation import SWEEP_SEED, config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+BASE = "nano-sft"
 ROWS, LENGTH = 8, 320  # of a step; the longest conversation has fewer tokens
 STEPS = 300
 CONVERSATIONS = 3_600  # about as many as those steps hold
@@ -47,9 +48,9 @@ def exchanges(messages: Conversation) -> list[Conversation]:
 
 @lru_cache(maxsize=8)
 def converse(
-    arm: str, seed: int, data_seed: int, steps: int = STEPS, base: str = "nano", rate: float | None = None
+    arm: str, seed: int, data_seed: int, steps: int = STEPS, base: str = BASE, rate: float | None = None
 ) -> tuple[PreTrainedModel, Cost]:
-    """Fine-tune the base on an arm's conversations; return it with what that cost. Kept: copy it before training it further."""
+    """Fine-tune the assistant on an arm's conversations; return it with what that cost. Kept: copy it before training it further."""
     model = load_model(base)
     rows = dialogues(CONVERSATIONS * steps // STEPS, "train", data_seed, needs_context=ARMS[arm])
     data = [row["messages"] for row in rows]
@@ -70,7 +71,7 @@ def questions(split: str, data_seed: int, each: int) -> list[dict]:
     return [row for distance in range(1, MAX_DISTANCE + 1) for row in dialogues(each, split, data_seed, distance=distance)]
 
 
-def sweep_conversations(rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, each: int = 40, base: str = "nano") -> list[dict[str, Any]]:
+def sweep_conversations(rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, each: int = 40, base: str = BASE) -> list[dict[str, Any]]:
     """Return the share of right answers on validation conversations for each arm and learning rate: the questions of its own kind."""
     tokenizer, rows = load_tokenizer(base), []
     for arm, needs in ARMS.items():
@@ -88,7 +89,7 @@ def sweep_conversations(rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS,
     ),
     id="C6", seeds=5,
 )
-def memory(seed: int, data_seed: int, steps: int = STEPS, each: int = 60, base: str = "nano") -> Measurement:
+def memory(seed: int, data_seed: int, steps: int = STEPS, each: int = 60, base: str = BASE) -> Measurement:
     """Ask each arm what an early turn said, at every distance. The rows have the control's own kind of question as "restated" too."""
     drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
     asked, restated, rows = questions("test", drawn, each), dialogues(each, "test", drawn, needs_context=False), []
