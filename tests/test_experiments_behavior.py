@@ -1,0 +1,199 @@
+"""The experiments of chapter 3 on behavior, at a scale that takes seconds; and the shipped assistant that some of them start from."""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+
+import pytest
+
+from finetunelab import assistant as recipe
+from finetunelab.experiments import behavior as chapter
+from finetunelab.experiments import behavior_data as data
+from finetunelab.experiments import conversations as talk
+from finetunelab.models import CHECKPOINTS, load_model, load_tokenizer
+from finetunelab.sft import following, prepare, tokenize
+from finetunelab.training import Cost
+from finetunelab.worlds.dialogues import correct
+from finetunelab.worlds.instructions import COMBINATIONS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS, follows
+
+SMALL = "nano-small"
+
+
+@pytest.fixture(scope="module")
+def assistant():
+    return load_model("nano-sft"), load_tokenizer("nano-sft")
+
+
+@pytest.fixture
+def untrained(monkeypatch) -> list[list[dict]]:
+    """Let no model be trained, "tuned" ones be the shipped assistant, and return a list that fills with what each would have seen."""
+    seen = []
+
+    def tune(rows, *_, **__):
+        seen.append(rows)
+        return load_model("nano-sft"), Cost()
+
+    for module in (chapter, data):
+        monkeypatch.setattr(module, "tune", tune)
+    return seen
+
+
+# What is drawn -----------------------------------------------------------------------------------------------------------------
+
+
+def test_more_kinds_contain_fewer_and_have_forms_to_combine():
+    for seed in range(20):
+        drawn = chapter.some_kinds(seed)
+        assert [len(set(kinds)) for kinds in drawn.values()] == list(chapter.COUNTS)
+        for few, many in zip(chapter.COUNTS, chapter.COUNTS[1:], strict=False):
+            assert set(drawn[few]) < set(drawn[many])
+            assert len(chapter.within(drawn[few])) < len(chapter.within(drawn[many]))
+        assert set(drawn[chapter.COUNTS[-1]]) == set(KINDS) - set(HELD_OUT_KINDS)
+    assert chapter.some_kinds(0) != chapter.some_kinds(1)
+
+
+def test_a_pair_is_trained_only_where_both_halves_are():
+    assert chapter.within(["reverse", "capitals", "brackets"]) == ["reverse", "capitals", "brackets", "reverse+brackets"]
+    everything = chapter.within(chapter.TRAINED_KINDS)
+    assert not set(everything) & {*HELD_OUT_COMBINATIONS, *HELD_OUT_KINDS}
+    assert set(everything) == {*chapter.TRAINED_KINDS, *COMBINATIONS} - set(HELD_OUT_COMBINATIONS)
+
+
+def test_kinds_grow_and_what_is_tested_was_never_trained(untrained):
+    found = chapter.diversity(0, 0, counts=(3, 11, 17), steps=20, n_test=8)
+    seen = [{row["kind"] for row in rows} for rows in untrained]
+    assert [len({part for kind in kinds for part in kind.split("+")}) for kinds in seen] == [3, 11, 17]
+    assert not set().union(*seen) & {*HELD_OUT_COMBINATIONS, *HELD_OUT_KINDS}
+    assert list(found.arms["C7.combinations"]) == ["3 kinds", "11 kinds", "17 kinds"] == list(found.arms["C7.kinds"])
+    assert [(row["kinds"], row["unseen"]) for row in found.rows][:2] == [(3, "combinations"), (3, "kinds")]
+
+
+def test_the_short_prompts_are_short_and_the_long_ones_long():
+    tokenizer, ratios = load_tokenizer(), {}
+    for kind in chapter.TRAINED_KINDS:
+        masks = [tokenize(tokenizer, row["messages"])[1] for row in chapter.instructions(40, "train", 1, kind=kind)]
+        ratios[kind] = sum(len(mask) - sum(mask) for mask in masks) / sum(map(sum, masks))
+    ranked = sorted(ratios, key=ratios.get)
+    assert set(data.PROMPTS["short"]) == set(ranked[:5]) and set(data.PROMPTS["long"]) == set(ranked[-5:])
+    assert ratios[ranked[4]] <= 2 and ratios[ranked[-5]] >= 7
+
+
+# What is measured --------------------------------------------------------------------------------------------------------------
+
+
+def test_training_teaches_the_form_of_an_answer():
+    """A few steps on one kind do not make an assistant, but that kind's answers are often right, and they end."""
+    tokenizer, rows = load_tokenizer(), chapter.instructions(25 * chapter.PER_STEP, "train", 5, kind="contains")
+    tests = chapter.instructions(40, "test", 5, kind="contains")
+    tuned, cost = chapter.tune(rows, 25, 0, rate=3e-3)
+    assert fmean(following(tuned, tokenizer, tests)) >= 0.2 > 0.05 >= fmean(following(load_model(), tokenizer, tests))
+    assert cost.steps == 25 and cost.flops > 0
+
+
+def test_behavior_is_scored_kind_by_kind(untrained):
+    found = chapter.behavior(0, 0, n_test=60)
+    assert found.arms["C5"]["after SFT"] > 0.6 > found.arms["C5"]["base"]
+    for arm, share in found.arms["C5"].items():
+        rows = [row for row in found.rows if row["arm"] == arm]
+        assert sum(row["n"] for row in rows) == 60
+        assert sum(row["n"] * row["followed"] for row in rows) / 60 == pytest.approx(share)
+
+
+def test_the_filter_keeps_what_the_writer_was_surer_of(assistant):
+    model, tokenizer = assistant
+    rows = chapter.instructions(100, "train", 6)
+    written = data.written_by(model, tokenizer, rows, seed=1)
+    assert [row["prompt"] for row in written] == [row["prompt"] for row in rows if row["prompt"] in {made["prompt"] for made in written}]
+    assert all(row["messages"][1]["content"] == row["answer"] for row in written)
+    assert data.written_by(model, tokenizer, rows[:8], seed=1) == data.written_by(model, tokenizer, rows[:8], seed=1)
+    assert any(made["answer"] != row["answer"] for made, row in zip(written, rows, strict=False))
+    kept = data.sure(model, tokenizer, written, share=0.5)
+    assert len(kept) == round(len(written) / 2) and [row for row in written if row in kept] == kept
+    right = [fmean(follows(row, row["answer"]) for row in part) for part in (written, kept)]
+    assert right[1] > right[0]
+
+
+def test_the_three_sets_are_of_one_size_and_start_from_the_same_instructions(untrained, monkeypatch):
+    monkeypatch.setattr(data, "teacher", lambda *_: load_model("nano-sft"))
+    found = data.who_writes(0, 0, steps=2, passes=1, n_test=4)
+    curated, generated, filtered = untrained
+    assert len(curated) == 2 * chapter.PER_STEP >= len(generated) >= len(curated) - 5 and len(filtered) >= len(curated) - 5
+    assert {row["prompt"] for row in generated} <= {row["prompt"] for row in curated}
+    assert {row["arm"]: row["right"] for row in found.rows}["curated"] == 1
+    assert set(found.arms) == {"C8.filtered", "C8.unfiltered"}
+
+
+def test_masking_changes_the_loss_and_nothing_else(monkeypatch):
+    calls = []
+    real = chapter.tune
+    monkeypatch.setattr(data, "tune", lambda rows, *args, **kw: calls.append((rows, args, kw)) or real(rows, *args, **kw))
+    found = data.masking(0, 0, steps=2, n_test=4, base=SMALL)
+    assert [kw["masked"] for *_, kw in calls] == [True, False, True, False]
+    assert all(one[:2] == other[:2] for one, other in zip(calls[::2], calls[1::2], strict=True))
+    assert set(found.arms["C9.short"]) == {"answers only", "all tokens"} == set(found.arms["C9.long"])
+    assert {row["kind"] for row in calls[0][0]} == set(data.PROMPTS["short"]) and {row["kind"] for row in calls[2][0]} == set(data.PROMPTS["long"])
+
+
+# Conversations -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_conversation_is_cut_into_its_exchanges():
+    messages = [{"role": role, "content": str(i)} for i, role in enumerate(("user", "assistant") * 3)]
+    assert [[m["content"] for m in pair] for pair in talk.exchanges(messages)] == [["0", "1"], ["2", "3"], ["4", "5"]]
+
+
+def test_every_conversation_fits_into_a_row():
+    rows = talk.dialogues(400, "train", 3)
+    assert prepare(load_tokenizer(), [row["messages"] for row in rows], talk.LENGTH).cut == 0
+
+
+def test_arms_see_the_same_amount_and_differ_in_what_their_question_needs(monkeypatch):
+    given = {}
+
+    def fine_tune(model, tokenizer, conversations, settings, longest):
+        given[len(given)] = conversations
+        raise StopIteration
+
+    monkeypatch.setattr(talk, "fine_tune", fine_tune)
+    for arm in talk.ARMS:
+        with pytest.raises(StopIteration):
+            talk.converse.__wrapped__(arm, 0, 1000, steps=10)
+    multi, control, single = given.values()
+    assert len(multi) == len(control) and all(len(messages) == 2 for messages in single)
+    assert [message for messages in single for message in messages] == [m for messages in multi for m in messages[: len(messages) // 2 * 2]]
+
+
+def test_a_right_answer_counts_at_its_distance(monkeypatch):
+    def reply(model, tokenizer, prompts, tokens):
+        return [f"It is {model.get(str(prompt), 'nothing')}." for prompt in prompts]
+
+    rows = talk.questions("test", 1000, each=3)
+    assert [row["distance"] for row in rows] == [d for d in range(1, 9) for _ in range(3)]
+    near = {str(row["messages"][: row["question_turn"] + 1]): row["answer"] for row in rows if row["distance"] < 6}
+    monkeypatch.setattr(talk, "reply", reply)
+    assert talk.remembers(near, None, rows) == [row["distance"] < 6 for row in rows]
+    assert all(correct(row, f"It is {row['answer']}.") for row in rows)
+
+
+# The shipped assistant ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_assistant_follows_what_its_card_says(assistant):
+    rows = chapter.instructions(200, "test", 2026)
+    assert fmean(following(*assistant, rows)) >= 0.8
+    directory = CHECKPOINTS / recipe.NAME
+    assert (directory / "README.md").read_text() == recipe.card(directory)
+
+
+def test_the_assistant_can_be_built_again_and_a_finished_build_is_kept(tmp_path):
+    said = []
+    built = recipe.build(tmp_path, scale=0.001, say=said.append)
+    made = json.loads((built / "recipe.json").read_text())
+    shipped = json.loads((CHECKPOINTS / recipe.NAME / "recipe.json").read_text())
+    assert {key: made[key] for key in ("base", "data", "data_seed", "masked", "longest", "world_hash")} == {
+        key: shipped[key] for key in ("base", "data", "data_seed", "masked", "longest", "world_hash")
+    }
+    before = (built / "model.safetensors").stat().st_mtime_ns
+    assert recipe.build(tmp_path, scale=0.001, say=said.append) == built and "is finished" in said[-1]
+    assert (built / "model.safetensors").stat().st_mtime_ns == before
