@@ -168,19 +168,22 @@ def test_each_reader_reads_the_same_stories_and_replay_adds_texts_of_the_town(mo
     read = []
 
     def spy(model, tokenizer, texts, config, length):
-        read.append((list(texts), config.steps, config.learning_rate))
+        read.append((list(texts), config.steps, config.learning_rate, config.batch_size))
         return chapter.continue_training(model, tokenizer, texts, config, length)
 
     monkeypatch.setattr(language, "continue_training", spy)
-    monkeypatch.setattr(language, "SHARE", 0.25)
-    monkeypatch.setattr(language, "RATES", {"continued": 1e-3, "scratch": 2e-3})
+    settings = (("SHARE", 0.25), ("PASSES", 2), ("REPLAY_RATE", 5e-4), ("REPLAY_ROWS", 4), ("RATES", {"continued": 1e-3, "scratch": 2e-3}))
+    for name, value in settings:
+        monkeypatch.setattr(language, name, value)
+    monkeypatch.setattr(language.read_with_replay, "__defaults__", (5e-4,))
     found = language.new_language(0, 0, n=12, steps=6, n_test=6, n_old=2, order=3, base="nano-small")
     stories = language.stories(12, "train", 1000)
-    (continued, *one), (replay, *two), (scratch, *three) = read
-    assert continued == scratch == stories and (one, two, three) == ([6, 1e-3], [8, 1e-3], [6, 2e-3])
+    (continued, *one), (slowly, *two), (replay, *three), (scratch, *four) = read
+    assert continued == slowly == scratch == stories
+    assert (one, two, three, four) == ([6, 1e-3, 2], [3, 5e-4, 4], [4, 5e-4, 4], [6, 2e-3, 2])
     added = [text for text in replay if text not in stories]
-    assert len(added) == 4 and set(added) <= set(language.together(language.town_texts(12, "train", 1000)))
-    assert sorted(text for text in replay if text in stories) == sorted(stories)
+    assert len(set(added)) == len(added) == 8 and set(added) <= set(language.replayed(12, 1000))
+    assert sorted(text for text in replay if text in stories) == sorted(2 * stories), "each story as often as passes are made over them"
 
     rows = {row["arm"]: row for row in found.rows}
     assert rows["n-gram"]["language"] == NGram(stories, 3).bits_per_byte(language.stories(6, "test", 1000))
@@ -202,19 +205,43 @@ def test_the_base_is_left_as_it_was():
 
 
 def test_what_c1_is_trained_with_is_the_best_of_its_sweep():
-    tried, found = best(rates("C1"), "rate", "recall", max)
-    assert (tuple(tried), found) == (chapter.RATE_SWEEP, chapter.RATE)
-    assert {row["steps"] for row in rates("C1")} == {str(chapter.STEPS)}
+    scores = {(int(row["rows"]), int(row["steps"]), float(row["rate"])): float(row["recall"]) for row in rates("C1")}
+    chosen = chapter.ROWS, chapter.STEPS, chapter.RATE
+    assert tuple(scores) == chapter.SWEEP and max(scores, key=scores.get) == chosen
+    # The best lies between others: of as many tokens in steps of other sizes, of other numbers of steps, of other rates.
+    tokens = [rows for rows, steps, rate in scores if rows * steps == chosen[0] * chosen[1] and rate == chosen[2]]
+    steps = [steps for rows, steps, rate in scores if (rows, rate) == (chosen[0], chosen[2])]
+    tried = [rate for *other, rate in scores if tuple(other) == chosen[:2]]
+    assert all(min(values) < found < max(values) for values, found in zip((tokens, steps, tried), chosen, strict=True))
+
+
+def test_the_fewest_steps_are_those_that_teach_the_smallest_part_most():
+    scores = {float(row["least"]): float(row["recall"]) for row in rates("C2")}
+    assert tuple(scores) == chapter.LEAST_SWEEP and max(scores, key=scores.get) == chapter.LEAST_STEPS
+
+
+def test_the_new_language_is_learned_with_what_its_sweeps_chose():
+    rows = rates("C3")
+    for arm, rate in language.RATES.items():
+        assert best([row for row in rows if row["arm"] == arm], "value", "language") == (sorted(language.RATE_SWEEP), rate)
+    bits = {int(row["value"]): float(row["language"]) for row in rows if row["phase"] == "order"}
+    assert tuple(bits) == language.ORDER_SWEEP
+    assert min(order for order, found in bits.items() if found < min(bits.values()) + 1e-3) == language.ORDER < max(bits)
+    replay = {float(row["value"]): float(row["town ratio"]) for row in rows if row["phase"] == "replay"}
+    assert tuple(replay) == language.REPLAY_SWEEP
+    assert max(rate for rate, ratio in replay.items() if ratio <= language.KEPT) == language.REPLAY_RATE
 
 
 def test_the_sweeps_try_what_they_say():
-    rows = chapter.sweep_clinic(rates=(1e-3, 1e-2), steps=2, documents=20, n=5, base="nano-small")
-    assert [row["rate"] for row in rows] == [1e-3, 1e-2] and rows[0]["perplexity"] != rows[1]["perplexity"]
+    tried = ((2, 2, 1e-3), (2, 2, 1e-2), (1, 2, 1e-3), (2, 3, 1e-3))
+    rows = chapter.sweep_clinic(tried, documents=20, n=5, base="nano-small")
+    assert [(row["rows"], row["steps"], row["rate"]) for row in rows] == list(tried)
+    assert len({row["perplexity"] for row in rows}) == 4
     rows = language.sweep_language(rates=(1e-3, 1e-2), n=4, steps=2, n_valid=4, base="nano-small")
     assert [(row["arm"], row["value"]) for row in rows] == [(arm, rate) for arm in ("continued", "scratch") for rate in (1e-3, 1e-2)]
     assert len({row["language"] for row in rows}) == 4
-    rows = language.sweep_replay(shares=(0.2, 0.5), n=8, steps=2, n_valid=2, base="nano-small")
-    assert [row["value"] for row in rows] == [0.2, 0.5] and all(row["town ratio"] > 0 for row in rows)
+    rows = language.sweep_replay((1e-3, 1e-2), n=8, steps=8, n_valid=2, base="nano-small")
+    assert [row["value"] for row in rows] == [1e-3, 1e-2] and len({row["town ratio"] for row in rows}) == 2
     assert len({row["language"] for row in language.sweep_ngram(orders=(2, 4), n=8, n_valid=4)}) == 2
 
 

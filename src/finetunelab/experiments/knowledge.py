@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 BASE = "nano"
 DOCUMENTS = 2_048
-STEPS, ROWS, LENGTH = 1_600, 2, 256  # the longest document has fewer tokens than a row
-RATE = 3e-3
-RATE_SWEEP = (1e-3, 3e-3, 1e-2)
+ROWS, STEPS, RATE = 2, 800, 3e-3
+LENGTH = 256  # the longest document has fewer tokens than a row
+# Rows of a step, steps, learning rate: rows at equal tokens, then steps, then rates.
+SWEEP = ((8, 200, 3e-3), (4, 400, 3e-3), (2, 800, 3e-3), (1, 1600, 3e-3), (2, 400, 3e-3), (2, 1600, 3e-3), (2, 800, 1e-3), (2, 800, 1e-2))
 PARTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the documents
 LEAST_STEPS = 1 / 8  # of the steps, however few the documents
 LEAST_SWEEP = (1 / 16, 1 / 8, 1 / 4)
@@ -55,7 +56,7 @@ def steps_for(part: float, steps: int = STEPS, least: float = LEAST_STEPS) -> in
 
 @lru_cache(maxsize=64)
 def reader(
-    seed: int, data_seed: int, documents: int = DOCUMENTS, steps: int = STEPS, base: str = BASE, rate: float = RATE
+    seed: int, data_seed: int, documents: int = DOCUMENTS, steps: int = STEPS, base: str = BASE, rate: float = RATE, rows: int = ROWS
 ) -> tuple[PreTrainedModel, Cost]:
     """Return the base after it has read the clinic's documents, with what that cost.
 
@@ -63,7 +64,7 @@ def reader(
     """
     model = load_model(base)
     texts = clinic_texts(documents, "train", data_seed)
-    return model, continue_training(model, load_tokenizer(base), texts, config(steps, rate, seed, ROWS, "cosine"), length=LENGTH).cost
+    return model, continue_training(model, load_tokenizer(base), texts, config(steps, rate, seed, rows, "cosine"), length=LENGTH).cost
 
 
 def as_worded(texts: Sequence[str], data_seed: int) -> list[Cloze]:
@@ -96,14 +97,15 @@ def knowledge(
 
 
 def sweep_clinic(
-    rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, documents: int = DOCUMENTS, n: int = 200, base: str = BASE
+    tried: Sequence[tuple[int, int, float]] = SWEEP, documents: int = DOCUMENTS, n: int = 200, base: str = BASE
 ) -> list[dict[str, Any]]:
-    """Return perplexity on validation texts, and recall of the sweep's own facts, for each learning rate."""
-    texts, rows = clinic_texts(n, "validation", SWEEP_SEED), []
-    for rate in rates:
-        model, _ = reader(0, SWEEP_SEED, documents, steps, base, rate)
-        rows.append({"seed": SWEEP_SEED, "rate": rate, "steps": steps} | knowledge(model, load_tokenizer(base), texts, SWEEP_SEED))
-    return rows
+    """Return perplexity on validation texts, and recall of the sweep's own facts, for each choice of rows, steps and learning rate."""
+    texts, found = clinic_texts(n, "validation", SWEEP_SEED), []
+    for rows, steps, rate in tried:
+        model, _ = reader(0, SWEEP_SEED, documents, steps, base, rate, rows)
+        known = knowledge(model, load_tokenizer(base), texts, SWEEP_SEED)
+        found.append({"seed": SWEEP_SEED, "rows": rows, "steps": steps, "rate": rate} | known)
+    return found
 
 
 def sweep_least(

@@ -70,7 +70,7 @@ def sweep_abstracts(rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, n: 
         treatment="after", control="before", effect_kind="log_ratio", op="<=", threshold=0.9, dataset="pubmed_qa", beside="C1.perplexity",
         test_to_train=TESTED / TRAINED, note="Texts of more than 511 tokens are cut there.",
     ),
-    id="C1.real", seeds=10,
+    id="C1.real", seeds=5,
 )
 def real_text(seed: int, data_seed: int, n: int = TRAINED, n_test: int = TESTED, steps: int = STEPS) -> Measurement:
     """Let stories260K read real abstracts; bits per byte on others before and after."""
