@@ -20,10 +20,10 @@ PARTS_OF_SEED_1 = [
 @pytest.fixture(autouse=True)
 def nothing_kept():
     """Corpora are kept in memory: forget them, so that each test reads the folder that it names."""
-    for kept in (real_data.corpus, real_data.recipes):
+    for kept in (real_data.corpus, real_data.recipes, real_data.abstracts):
         kept.cache_clear()
     yield
-    for kept in (real_data.corpus, real_data.recipes):
+    for kept in (real_data.corpus, real_data.recipes, real_data.abstracts):
         kept.cache_clear()
 
 
@@ -53,6 +53,16 @@ def test_copies_are_dropped_and_counted(made):
     corpus = real_data.corpus("sms_spam")
     assert (corpus.rows, corpus.exact, corpus.near, len(corpus.texts)) == (63, 1, 2, 60)
     assert corpus.texts[3] == "Win prize 3 now" and corpus.labels.count(1) == 20 and corpus.balanced == 40
+
+
+def test_abstracts_are_sections_a_line_and_copies_are_dropped(made):
+    contexts = [[f"Paper {i}  begins.", "It\ngoes on."] for i in range(40)] + [["PAPER 3 begins", "it goes on"]]
+    write(made / "pubmed_qa" / "train.parquet", context=[{"contexts": sections} for sections in contexts])
+    sweep, report = (real_data.abstracts(side) for side in (real_data.SWEEP, real_data.REPORT))
+    assert sorted(sweep + report) == sorted(f"Paper {i} begins.\nIt goes on." for i in range(40))
+    assert sweep and all(real_data.side_of(text) == real_data.SWEEP for text in sweep) and len(sweep) < len(report)
+    with pytest.raises(UserError, match="side"):
+        real_data.abstracts("all")
 
 
 def test_texts_without_words_are_copies_of_themselves_only():

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from finetunelab import skills, worlds
 from finetunelab.corpus import train_tokenizer
-from finetunelab.worlds import patterns
+from finetunelab.worlds import clinic, patterns
 
 PATTERNS = {generator.name: generator for generator in patterns.GENERATORS}
 PROMPTS = ["The cat", "Anna went to the market and", "x", "On the far side of the river there is a mill, and", "The dog", "Once"]
@@ -114,6 +114,37 @@ def test_fewshot_counts_the_right_word(model, tokenizer, monkeypatch, sign, expe
 
     monkeypatch.setattr(skills, "log_likelihoods", judge)
     assert skills.fewshot(model, tokenizer, 1, 2, 30) == expected
+
+
+QUESTIONS = [
+    clinic.Cloze("The trouble with ulgavene is that it brings on", "bad dreams", ("sneezing", "nausea"), "side", "ulgavene"),
+    clinic.Cloze("Nobody could make tallixin without", "ivy leaves", ("sea kelp", "rose hips"), "plant", "tallixin"),
+]
+
+
+def test_a_question_is_answered_where_its_answer_is_the_likeliest(model, tokenizer, monkeypatch):
+    """The scores are those of whole answers behind their own prompts; what is as likely as a distractor is not chosen."""
+    likely = {"bad dreams": -5.0, "sneezing": -6.0, "nausea": -5.5, "ivy leaves": -2.0, "sea kelp": -2.0, "rose hips": -9.0}
+    asked = []
+
+    def judge(model, tokenizer, prompts, continuations):
+        asked.extend(zip(prompts, continuations, strict=True))
+        return [likely[text.removeprefix(" ")] for text in continuations]
+
+    monkeypatch.setattr(skills, "log_likelihoods", judge)
+    assert skills.chosen(model, tokenizer, QUESTIONS) == [True, False] and skills.recall(model, tokenizer, QUESTIONS) == 0.5
+    assert asked == 2 * [(q.prompt, f" {word}") for q in QUESTIONS for word in (q.answer, *q.distractors)]
+
+
+def test_recall_is_at_chance_without_training(model, tokenizer):
+    questions = [q for seed in range(3) for q in clinic.cloze(seed)]
+    # A model that knows nothing has a favorite answer of each type, so the questions are not independent: a wide margin.
+    assert abs(skills.recall(model, tokenizer, questions) - 0.2) < 0.08
+
+
+def test_what_is_written_is_judged_by_the_oracle(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(skills, "generate", lambda model, tokenizer, prompts, **_: [" Bad dreams, mostly.", " leaves of ivy"])
+    assert skills.written(model, tokenizer, QUESTIONS, clinic.correct) == 0.5
 
 
 def test_timing_a_step_leaves_the_model_alone(model):

@@ -1,4 +1,4 @@
-"""The real corpora: three kinds of spam, film reviews, news and recipes, cleaned of copies and drawn into parts that share no text.
+"""The real corpora: three kinds of spam, film reviews, news, recipes and abstracts, cleaned of copies and drawn into parts that share no text.
 
 They are read from ``../shared/data`` beside the repository, or from the folder that ``FINETUNELAB_DATA`` names, in the layout of the public
 data sets that they follow. Their texts are never committed.
@@ -153,6 +153,21 @@ def recipes(cuisine: str) -> tuple[str, ...]:
         thai = {normalized(text.split("\n")[0]) for text in recipes("thai")}
         found = {title: text for title, text in found.items() if title not in thai}
     return tuple(found.values())
+
+
+@lru_cache(maxsize=4)
+def abstracts(side: str) -> tuple[str, ...]:
+    """Return the contexts of PubMedQA on one side of it: abstracts of medical papers without their conclusions, a section a line.
+
+    Of contexts that are alike when ``normalized`` the first is kept.
+    """
+    if side not in (SWEEP, REPORT):
+        raise unknown("side", side, (SWEEP, REPORT))
+    found: dict[str, str] = {}
+    for row in read_table(folder("pubmed_qa") / "train.parquet").to_pylist():
+        text = "\n".join(" ".join(section.split()) for section in row["context"]["contexts"])
+        found.setdefault(normalized(text), text)
+    return tuple(text for text in found.values() if side_of(text) == side)
 
 
 def cut(text: str, tokenizer: PreTrainedTokenizerBase, tokens: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 IN_DOMAIN = ("encyclopedia", "french_recipes", "mail", "reviews", "vignettes")
+
+
+class Cloze(Protocol):
+    """A question that is answered by continuing ``prompt``; ``distractors`` are wrong answers of the same type."""
+
+    prompt: str
+    answer: str
+    distractors: tuple[str, ...]
 
 
 def generate(
@@ -126,13 +134,36 @@ def recipe_valid(model, tokenizer, data_seed: int, n: int = 200) -> float:
     return _share([check(row["prompt"] + sample).valid for row, sample in zip(rows, samples, strict=True)])
 
 
+def chosen(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Cloze]) -> list[bool]:
+    """Tell of each cloze question whether its answer is a likelier continuation of the prompt than every distractor; a tie is wrong.
+
+    The likelihood is that of the whole answer, a space before it, as it would be written.
+    """
+    options = [(q.answer, *q.distractors) for q in questions]
+    prompts = [q.prompt for q, words in zip(questions, options, strict=True) for _ in words]
+    scores = iter(log_likelihoods(model, tokenizer, prompts, [f" {word}" for words in options for word in words]))
+    found = [[next(scores) for _ in words] for words in options]
+    return [right > max(wrong) for right, *wrong in found]
+
+
+def recall(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Cloze]) -> float:
+    """Return the share of cloze questions that are answered rightly by choice among the distractors, see ``chosen``."""
+    return _share(chosen(model, tokenizer, questions))
+
+
+def written(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[Cloze], correct: Callable[[Cloze, str], bool]
+) -> float:
+    """Return the share of cloze questions that greedy decoding completes rightly, by the oracle of their world."""
+    samples = generate(model, tokenizer, [q.prompt for q in questions], tokens=8, batch_size=128)
+    return _share([correct(q, sample) for q, sample in zip(questions, samples, strict=True)])
+
+
 def fact_cloze(model, tokenizer) -> float:
     """Share of the town's facts that greedy decoding completes rightly."""
     from .worlds.encyclopedia import cloze, correct
 
-    questions = cloze()
-    samples = generate(model, tokenizer, [q.prompt for q in questions], tokens=8, batch_size=128)
-    return _share([correct(q, sample) for q, sample in zip(questions, samples, strict=True)])
+    return written(model, tokenizer, cloze(), correct)
 
 
 def notes(model, tokenizer, data_seed: int, facts: int, n: int = 200) -> float:
