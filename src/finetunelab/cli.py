@@ -120,6 +120,9 @@ def _runs(groups: Any) -> None:
     settings.add_flags(fine_tune, settings.SftSettings)
     adapt = _command(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", _adapt)
     settings.add_flags(adapt, settings.AdaptSettings)
+    bench = _group(groups, "bench", "how fast training is")
+    fast = _command(bench, "sft", "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults", _bench_sft)
+    settings.add_flags(fast, settings.BenchSettings)
 
 
 def _grading(groups: Any) -> None:
@@ -259,6 +262,13 @@ def _adapt(args: argparse.Namespace) -> None:
     from .runs import run_adapt
 
     run_adapt(asked)
+
+
+def _bench_sft(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.BenchSettings, vars(args), args.config)
+    from .bench import run_bench
+
+    run_bench(asked)
 
 
 def _assignment_make(args: argparse.Namespace) -> None:

@@ -102,12 +102,16 @@ def run_adapt(asked: settings.AdaptSettings) -> Path:
     return _run("adapt", asked, tokenizer, (mixed, held), loss, fit, "nats a token")
 
 
-@torch.inference_mode()
 def held_out_loss(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[sft.Conversation], longest: int, batch_size: int = 8
 ) -> float:
     """Return the mean of -log p in nats over all tokens that the assistant says, in conversations cut to ``longest`` tokens."""
-    rows = sft.pack(sft.prepare(tokenizer, conversations, longest).rows, longest, tokenizer.pad_token_id)
+    return loss_of_rows(model, sft.pack(sft.prepare(tokenizer, conversations, longest).rows, longest, tokenizer.pad_token_id), batch_size)
+
+
+@torch.inference_mode()
+def loss_of_rows(model: PreTrainedModel, rows: Sequence[dict[str, torch.Tensor]], batch_size: int = 8) -> float:
+    """Return the mean of -log p in nats over all labels of packed rows."""
     total, count = 0.0, 0
     for start in range(0, len(rows), batch_size):
         batch = {name: value.to(model.device) for name, value in stack(rows[start : start + batch_size]).items()}

@@ -94,6 +94,32 @@ class AdaptSettings(RunSettings):
     replay_share: float = option(0.1, "about this share of all texts are old ones, if there are any", above=0, below=1)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BenchSettings:
+    """How fast supervised fine-tuning is measured."""
+
+    model: str = option("nano", "a shipped model, a directory in Hugging Face layout, or (outside the nano profile) a name on the hub")
+    shape: str | None = option(
+        None, "instead of a model: random weights of a known shape, and random tokens in rows as long as real instructions",
+        choices=("qwen3-0.6b", "qwen3-1.7b", "tiny"))
+    data: str = option("world:instructions", "the conversations of a model; a shape needs none")
+    examples: int = option(1500, "conversations to train on; a tenth of them is held out for the loss", least=20)
+    longest: int = option(256, "tokens in a row", least=8)
+    batch_size: int = option(8, "packed rows in a batch; trl is given as many conversations as make the same tokens", least=1)
+    steps: int = option(16, "steps of a round; the first two are not timed", least=4)
+    rounds: int = option(10, "rounds of each arm, in alternation", least=1)
+    arms: str = option("ours,bare,trl", "which are measured, with commas")
+    methods: str = option("full,lora", "which of the two, with commas")
+    rank: int = option(8, "the rank of LoRA's corrections", least=1)
+    learning_rate: float = option(5e-4, "the highest learning rate", above=0)
+    attention: str | None = option(
+        None, "the kind of attention (default: the library's choice)", choices=("eager", "sdpa", "flex_attention", "flash_attention_2"))
+    compile: bool = option(False, "compile our model and the bare loop's with torch.compile")
+    checkpointing: bool = option(False, "compute activations again in the backward pass, if memory asks for it; trl does so by default")
+    dtype: str | None = option(None, "the number format (default: what the device is good at)", choices=("float32", "bfloat16", "float16"))
+    output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of another model or other settings stays")
+
+
 def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
     """Give a parser ``--config`` and a flag for each setting. What is not given stays out of the parsed arguments."""
     parser.add_argument("--config", metavar="FILE", help="a recipe in YAML: the settings below, with _ for -; flags win over it")
@@ -193,6 +219,8 @@ def _value(kind: type, field: dataclasses.Field, value: Any, where: str) -> Any:
 
 def _check(settings: Any) -> None:
     """Raise UserError for settings that are missing or do not go together."""
+    if not isinstance(settings, RunSettings):
+        return
     for name, mend in (("data", "a file, a folder, world:NAME, or a name on the hub"), ("output", "a directory for the finished model")):
         if getattr(settings, name) is None:
             raise UserError(f"no {name} was named", f"give {mend} with --{name}, or as {name} in the recipe")
