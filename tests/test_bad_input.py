@@ -271,3 +271,151 @@ def test_no_traceback_from_the_installed_command(tmp_path):
     command = [sys.executable, "-m", "finetunelab.cli", "data", "check", str(tmp_path / "x.csv")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+# Training runs ------------------------------------------------------------------------------------------------------------------
+
+TALK = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
+
+
+def jsonl(path, rows):
+    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def talks(path, *odd, column="messages"):
+    return jsonl(path, [{column: TALK}] * 30 + [{column: messages} for messages in odd])
+
+
+def sft(path, *more):
+    return "sft", "--data", path, "--output", path.parent / "out", "--model", "nano-small", "--steps", "2", *more
+
+
+@pytest.mark.parametrize(
+    ("odd", "told"),
+    [
+        ([], "conversation 31 of"),
+        (TALK[:1], "no assistant's turn"),
+        (TALK[::-1], "the assistant's, where the user's should be"),
+        ([TALK[0], *TALK], "message 2 of conversation 31"),
+        ([*TALK, {"role": "system", "content": "Be brief."}], "the system's, where the user's should be"),
+        ([{"role": "system", "content": "Be brief."}], "no assistant's turn"),
+        ([TALK[0], {"role": "assistant", "content": "  "}], "the assistant's, holds no text"),
+        ([TALK[0], {"role": "assistant", "content": None}], "the assistant's, holds no text"),
+        ([TALK[0], {"role": "asistant", "content": "Me."}], "use assistant"),
+        ([TALK[0], {"role": "tool", "content": "Me."}], "use system, user or assistant"),
+    ],
+)
+def test_conversations_that_are_none(tmp_path, refused, odd, told):
+    line = refused(*sft(talks(tmp_path / "t.jsonl", odd)))
+    assert told in line and "conversation 31" in line and not (tmp_path / "out").exists()
+
+
+def test_messages_that_are_no_list(tmp_path, refused):
+    assert "no list of messages" in refused(*sft(jsonl(tmp_path / "t.jsonl", [{"messages": {"role": "user"}}] * 30)))
+    assert "is a text, not a list" in refused(*sft(jsonl(tmp_path / "t.jsonl", [{"messages": "Who? Me."}] * 30)))
+    assert "no list of messages" in refused(*sft(jsonl(tmp_path / "t.jsonl", [{"messages": ["Who?", "Me."]}] * 30)))
+
+
+def test_no_usable_columns(tmp_path, refused):
+    path = talks(tmp_path / "t.jsonl", column="mesages")
+    assert "--messages-column mesages: it has mesages" in refused(*sft(path))
+    assert "no column 'mesage' for the messages; did you mean 'mesages'?" in refused(*sft(path, "--messages-column", "mesage"))
+    half = jsonl(tmp_path / "half.jsonl", [{"prompt": "Who?"}] * 30)
+    assert "nor prompt and completion" in refused(*sft(half))
+    assert "no column 'reply' for the completion" in refused(*sft(half, "--completion-column", "reply"))
+    assert "no column 'text' for the text" in refused("adapt", *sft(half)[1:])
+
+
+def test_empty_prompts_and_answers(tmp_path, refused):
+    rows = [{"instruction": "Who?", "input": "", "output": "Me."}] * 30
+    assert "the assistant's, holds no text" in refused(*sft(jsonl(tmp_path / "t.jsonl", [*rows, {"instruction": "Who?", "input": "", "output": ""}])))
+    assert "the user's, holds no text" in refused(*sft(jsonl(tmp_path / "t.jsonl", [*rows, {"instruction": None, "input": "x", "output": "Me."}])))
+
+
+def test_too_few_conversations(tmp_path, refused):
+    assert "5 examples, too few" in refused(*sft(jsonl(tmp_path / "t.jsonl", [{"messages": TALK}] * 5)))
+    # Thirty copies of one question cannot stand on both sides.
+    assert "leaves 30 to learn from and 0 to test on" in refused(*sft(talks(tmp_path / "t.jsonl")))
+
+
+def test_text_longer_than_the_row(tmp_path, refused):
+    long = [{"role": "user", "content": "very " * 100}, TALK[1]]
+    line = refused(*sft(jsonl(tmp_path / "t.jsonl", [{"messages": long}] * 30), "--test-share", "0", "--longest", "32"))
+    assert "none of 30 conversations has an assistant's turn within 32 tokens" in line
+    texts = jsonl(tmp_path / "u.jsonl", [{"text": f"text {i}"} for i in range(30)] + [{"text": "very " * 100}])
+    assert "and a row 32" in refused("adapt", *sft(texts, "--test-share", "0", "--longest", "32")[1:])
+    assert "longer than this model's context" in refused(*sft(talks(tmp_path / "v.jsonl"), "--test-share", "0", "--longest", "5000"))
+
+
+def test_output_that_holds_something(tmp_path, refused):
+    data, out = talks(tmp_path / "t.jsonl"), tmp_path / "out"
+    out.mkdir()
+    write(out / "config.json", "{}")
+    assert "already holds a finished model" in refused(*sft(data)) and os.listdir(out) == ["config.json"]
+    (out / "config.json").rename(out / "recipe.yaml")
+    write(out / "recipe.yaml", "steps: 3\n")
+    assert "the recipe of another run" in refused(*sft(data, "--test-share", "0"))
+    assert (out / "recipe.yaml").read_text() == "steps: 3\n" and os.listdir(out) == ["recipe.yaml"]
+    assert "is a file" in refused(*sft(data, "--output", data))
+
+
+def test_checkpoints_of_another_run(tmp_path, refused):
+    data, out = talks(tmp_path / "t.jsonl"), tmp_path / "out"
+    (out / "checkpoint-2").mkdir(parents=True)
+    write(out / "checkpoint-2" / "cost.json", "{}")
+    assert "checkpoints of another run" in refused(*sft(data, "--test-share", "0"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("step: 3\n", "did you mean steps"),
+        ("per_device_train_batch_size: 3\n", "it is called batch_size here"),
+        ("steps: many\n", "give a whole number"),
+        ("steps: 2.5\n", "give a whole number"),
+        ("steps: 0\n", "give a number at least 1"),
+        ("learning_rate: -1\n", "above 0"),
+        ("learning_rate: .nan\n", "give a number"),
+        ("test_share: 1\n", "at least 0 and below 1"),
+        ("masked: maybe\n", "true or false"),
+        ("schedule: cosin\n", "did you mean cosine"),
+        ("model: {}\n", "give a name"),
+        ("steps: [\n", "not readable as YAML near line 2"),
+        ("- steps\n", "holds no settings"),
+        ("", "holds no settings"),
+        ("model: \xe9\n".encode("latin-1"), "UTF-8"),
+        ("data: d.csv\n", "no output was named"),
+        ("output: o\n", "no data was named"),
+        ("data: d\noutput: o\nfour_bit: true\n", "--lora-rank 8"),
+        ("data: d\noutput: o\nlora_alpha: 2\n", "lora_alpha was given without a rank"),
+    ],
+)
+def test_recipes_that_are_none(tmp_path, refused, content, told):
+    assert told in refused("sft", "--config", write(tmp_path / "recipe.yaml", content))
+
+
+def test_recipe_that_is_missing(tmp_path, refused):
+    write(tmp_path / "recipe.yaml", "steps: 3\n")
+    assert "did you mean recipe.yaml?" in refused("sft", "--config", tmp_path / "recipes.yaml")
+    assert "is a folder" in refused("sft", "--config", tmp_path)
+
+
+def test_runs_that_cannot_be(tmp_path, refused):
+    data = talks(tmp_path / "t.jsonl")
+    some = sft(data, "--test-share", "0")
+    assert "did you mean --steps" in refused(*some, "--step", "3")
+    assert "did you mean q_proj" in refused(*some, "--lora-rank", "2", "--lora-targets", "q_prj")
+    assert "no rank of these matrices" in refused(*some, "--lora-rank", "5000")
+    assert "did you mean nano" in refused(*some, "--model", "nan")
+    texts = jsonl(tmp_path / "u.jsonl", [{"text": f"text {i}"} for i in range(30)])
+    adapt = ("adapt", *sft(texts, "--test-share", "0")[1:])
+    assert "replay needs 90 old examples" in refused(*adapt, "--replay", texts, "--replay-share", "0.75")
+    assert "there is no file" in refused(*adapt, "--replay", tmp_path / "old.jsonl")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_of_several_processes_tells_of_bad_input(refused, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(["sft", "--steps", "0"]) == 2 and capsys.readouterr().err == ""
+    monkeypatch.setenv("RANK", "0")
+    assert "at least 1" in refused("sft", "--steps", "0")

@@ -23,7 +23,7 @@ def test_help_answers_in_under_a_second():
         done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0 and min(seconds) < 1
-    assert all(name in done.stdout for name in ("evidence", "base", "world", "data", "assignment", "grade", "profile"))
+    assert all(name in done.stdout for name in ("evidence", "base", "world", "data", "sft", "adapt", "assignment", "grade", "profile"))
 
 
 def test_help_loads_nothing_heavy():
@@ -37,7 +37,7 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "assignment make", "grade", "profile",
+        "world hash", "data check", "sft", "adapt", "assignment make", "grade", "profile",
     )
     for command in commands:
         with pytest.raises(SystemExit) as left:

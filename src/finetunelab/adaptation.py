@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ import torch
 from .corpus import PackedRows, encode, stack, weighted_next_token_loss
 from .errors import UserError
 from .heads import LONGEST, batches, pool
+from .profiles import processes
 from .skills import perplexity
 from .training import TrainConfig, TrainResult, train
 
@@ -137,12 +139,13 @@ def novice(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
 
 
 def continue_training(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], config: TrainConfig, length: int = 256
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], config: TrainConfig, length: int = 256, *,
+    output: str | Path | None = None, announce: bool = False,
 ) -> TrainResult:
     """Train a causal language model in place on more texts, by the loss that it was pretrained with, and return what it cost.
 
     Rows of ``length`` tokens are packed from whole texts, drawn anew for every row and cut at its end, so ``config.steps`` must be given: a pass
-    over the data has no end here. Gururangan et al. (2020, arXiv:2004.10964) call this domain-adaptive pretraining.
+    over the data has no end here. ``output`` and ``announce`` are those of ``training.train``. Gururangan et al. (2020, arXiv:2004.10964) call this domain-adaptive pretraining.
 
     Raises UserError without texts or steps, and for a text that no row can hold: its end would never be learned.
     """
@@ -154,10 +157,9 @@ def continue_training(
     longest = int(np.diff(pools["texts"].starts).max())
     if longest > length:
         raise UserError(f"a text has {longest} tokens and a row {length}", f"give length={longest} or more, or cut the texts first")
-    rows = PackedRows(
-        pools, {"texts": 1.0}, rows=config.steps * config.batch_size * config.accumulate, length=length, vocab=len(tokenizer), seed=config.seed
-    )
-    return train(model, rows, config, collate=stack, loss=weighted_next_token_loss)
+    batch = config.batch_size * config.accumulate * processes()[1]
+    rows = PackedRows(pools, {"texts": 1.0}, rows=config.steps * batch, length=length, vocab=len(tokenizer), seed=config.seed)
+    return train(model, rows, config, collate=stack, loss=weighted_next_token_loss, output=output, announce=announce)
 
 
 def with_replay(new: Sequence, old: Sequence, share: float, seed: int = 0) -> list:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from . import settings
 from .errors import UserError, near, unknown
 
 # Nothing else is imported here: torch and its kin take seconds, and --help must not wait for them.
@@ -51,6 +52,7 @@ def build_parser() -> Parser:
     _base(_group(groups, "base", "the small language model that the nano labs start from"))
     _world(_group(groups, "world", "look at the offline corpora"))
     _data(_group(groups, "data", "your own files"))
+    _runs(groups)
     _grading(groups)
     profile = _command(groups, "profile", "print profile, device, number format and the reason for it", _profile)
     profile.add_argument("name", nargs="?", help="nano, colab or gpu (default: FINETUNELAB_PROFILE, or nano)")
@@ -112,6 +114,16 @@ def _data(group: Any) -> None:
     check.add_argument("file", metavar="FILE")
     check.add_argument("--text-column", default="text")
     check.add_argument("--label-column", help="default: label, if there is one")
+
+
+def _runs(groups: Any) -> None:
+    fine_tune = _command(groups, "sft", "supervised fine-tuning of a model on your own conversations; goes on where it stopped", _sft)
+    settings.add_flags(fine_tune, settings.SftSettings)
+    adapt = _command(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", _adapt)
+    settings.add_flags(adapt, settings.AdaptSettings)
+    bench = _group(groups, "bench", "how fast training is")
+    fast = _command(bench, "sft", "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults", _bench_sft)
+    settings.add_flags(fast, settings.BenchSettings)
 
 
 def _grading(groups: Any) -> None:
@@ -239,6 +251,27 @@ def _data_check(args: argparse.Namespace) -> None:
     print(check_file(args.file, columns))
 
 
+def _sft(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.SftSettings, vars(args), args.config)
+    from .runs import run_sft
+
+    run_sft(asked)
+
+
+def _adapt(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.AdaptSettings, vars(args), args.config)
+    from .runs import run_adapt
+
+    run_adapt(asked)
+
+
+def _bench_sft(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.BenchSettings, vars(args), args.config)
+    from .bench import run_bench
+
+    run_bench(asked)
+
+
 def _assignment_make(args: argparse.Namespace) -> None:
     from .grading.assignments import make
 
@@ -276,6 +309,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as problem:
         if os.environ.get("FINETUNELAB_DEBUG"):
             raise
+        # Of several processes that were given the same bad input, one tells of it.
+        if isinstance(problem, UserError) and os.environ.get("RANK", "0") != "0":
+            return 2
         print(f"finetunelab: error: {' '.join(str(problem).split())}", file=sys.stderr)
         return 2
 

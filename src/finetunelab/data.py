@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,9 @@ MIN_EXAMPLES = 20
 MIN_PER_CLASS = 5
 WORLD_EXAMPLES = 1_000
 SPLITS = ("train", "validation", "test")
+
+Columns = Mapping[str, str] | Callable[[Sequence[str]], Mapping[str, str]] | None
+"""Ours -> theirs, or what makes that of the names of a source's columns; None for "text" and, if there is one, "label"."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def load_data(
     split: str = "train",
     n: int | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns = None,
     config: str | None = None,
     data_seed: int = 0,
     profile: str | None = None,
@@ -94,8 +97,8 @@ def load_data(
     """Return a ``datasets.Dataset`` with the columns asked for, under our names, then the source's other columns.
 
     ``source`` is a world ("world:mail" or "mail"), a CSV, JSONL or Parquet file, a folder in the hub's layout, or a hub name.
-    ``columns`` maps our names to the source's; "text" and "label" are checked as such. Default: "text", and "label" if there is one
-    (of a world: the label of its task).
+    ``columns`` maps our names to the source's, or is a function that makes such a mapping of the source's names; "text" and "label" are checked
+    as such. Default: "text", and "label" if there is one (of a world: the label of its task).
     ``n`` rows are drawn with ``data_seed``; None takes all (of a world 1,000). A single file is split by a hash of its text, as
     worlds are (three fifths train, one validation, one test); split "all" takes every row. ``knobs`` go to a world's generator.
     UserError names the cause and the mend: a source that does not exist, the network in nano, and everything ``check_rows`` finds.
@@ -135,10 +138,12 @@ def check_file(path: str | Path, columns: Mapping[str, str] | None = None) -> st
     return summary + "; ready to use"
 
 
-def resolve_columns(table, columns: Mapping[str, str] | None, where: str) -> dict[str, str]:
+def resolve_columns(table, columns: Columns, where: str) -> dict[str, str]:
     """Return ours -> theirs, every one of them in the table: those asked for, or text and, if there is one, label."""
     if columns is None:
         columns = {"text": "text"} | ({"label": "label"} if "label" in table.column_names else {})
+    elif callable(columns):
+        columns = columns(table.column_names)
     for ours, theirs in columns.items():
         if theirs not in table.column_names:
             close = near(theirs, table.column_names)
@@ -194,7 +199,7 @@ def _worlds() -> dict:
     return generators()
 
 
-def _load_world(name: str, split: str, n: int | None, columns: Mapping[str, str] | None, data_seed: int, knobs: dict) -> Dataset:
+def _load_world(name: str, split: str, n: int | None, columns: Columns, data_seed: int, knobs: dict) -> Dataset:
     if name not in _worlds():
         raise unknown("world", name, sorted(_worlds()))
     dataset = _worlds()[name].load(n or WORLD_EXAMPLES, split, data_seed, **knobs)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,22 +70,32 @@ def check_rank(rank: int, most: int) -> None:
         raise UserError(f"rank {rank} is no rank of these matrices", f"choose one from 1 to {most}; 4 to 16 are usual")
 
 
-def add_lora(model: PreTrainedModel, rank: int = RANK, scale: float = SCALE, seed: int = 0) -> PeftModel:
+def add_lora(
+    model: PreTrainedModel, rank: int = RANK, scale: float = SCALE, seed: int = 0, targets: str | Sequence[str] = "all-linear"
+) -> PeftModel:
     """Freeze a model and set a correction beside every linear layer of its blocks, through peft. Only the corrections are trainable.
+
+    ``targets`` names some of the layers instead, such as ["q_proj", "v_proj"].
 
     The model is changed in place; what is returned is a wrapper around it, whose ``save_pretrained`` writes the corrections alone, and
     whose ``merge_and_unload`` returns a plain model again. With a model loaded in 4 bit this is QLoRA; do not merge there, for the sum
-    would be rounded to 4 bit. UserError for a rank that the matrices cannot have.
+    would be rounded to 4 bit. UserError for a rank that the matrices cannot have, and for a target that is no linear layer.
     """
     from peft import LoraConfig, get_peft_model
 
     # The shape of a 4-bit weight is that of its packed bytes.
     check_rank(rank, min(min(m.in_features, m.out_features) for m in model.modules() if isinstance(m, torch.nn.Linear)))
+    if targets != "all-linear":
+        outside = (model.get_input_embeddings(), model.get_output_embeddings())
+        linear = {name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and m not in outside}
+        for target in targets:
+            if target not in linear:
+                raise unknown("linear layer", target, sorted(linear))
     with torch.random.fork_rng(), warnings.catch_warnings():
         # peft asks transformers for checkpointing by the name of earlier releases, which late 5.x ones warn of.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         torch.manual_seed(seed)
-        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank * scale, target_modules="all-linear", lora_dropout=0.0))
+        return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank * scale, target_modules=targets if isinstance(targets, str) else list(targets), lora_dropout=0.0))
 
 
 @dataclass(frozen=True)

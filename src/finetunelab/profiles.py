@@ -69,6 +69,14 @@ def profile(name: str | None = None) -> Profile:
     return PROFILES[chosen]
 
 
+def processes() -> tuple[int, int]:
+    """Return the number of this process and how many there are, as ``accelerate launch`` sets them: (0, 1) for one that was started by itself.
+
+    Number 0 is the main one: it alone prints and writes.
+    """
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
 @dataclass(frozen=True)
 class Hardware:
     """The device ("cpu", "cuda", "mps"), the number format ("float32", "float16", "bfloat16"), why, as a sentence, and its name."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 LEVEL = 0.95
 
@@ -71,6 +71,22 @@ def clopper_pearson(successes: int, trials: int, level: float = LEVEL) -> Interv
     low = float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
     high = float(betaincinv(successes + 1, trials - successes, 1 - tail)) if successes < trials else 1.0
     return Interval(successes / trials, low, high)
+
+
+def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
+    """Return the median with the interval between two order statistics that holds it at ``level`` whatever the distribution.
+
+    Fewer than six values cannot give 95 %: the interval is then their whole range. Source: Conover, "Practical nonparametric statistics"
+    (3rd ed. 1999), section 3.2.
+    """
+    from scipy.stats import binom
+
+    if not values:
+        return NOTHING
+    ordered, n = sorted(values), len(values)
+    cut = max((k for k in range(n // 2 + 1) if 2 * binom.cdf(k - 1, n, 0.5) <= 1 - level), default=0)
+    cut = max(cut, 1)
+    return Interval(median(ordered), ordered[cut - 1], ordered[n - cut])
 
 
 def differences(treatment: Sequence[float], control: Sequence[float]) -> list[float]:

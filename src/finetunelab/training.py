@@ -16,11 +16,12 @@ import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
@@ -31,7 +32,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback, Tra
 from .errors import UserError
 from .files import write_text
 from .models import quiet, stored_bytes
-from .profiles import device_and_dtype
+from .profiles import device_and_dtype, processes
 
 COST_FILE = "cost.json"
 # Late 5.x releases of transformers renamed this argument: the old name warns there, the new one is unknown to earlier releases.
@@ -54,7 +55,7 @@ class Cost:
     ``flops`` are counted from the operations of one step of each batch shape; ``seconds`` are wall time in training steps and
     the optimizer; ``tokens`` counts the attended input positions; ``peak_bytes`` is the highest sum of live tensors in a step
     (parameters, gradients, optimizer state, activations), on CUDA the allocator's own maximum; ``optimizer_bytes`` is what the optimizer keeps
-    between steps.
+    between steps. Of several processes, FLOPs and tokens are summed, and the bytes are those of the one that takes most.
     """
 
     flops: float = 0.0
@@ -165,7 +166,8 @@ def measure_step(loss_of: Callable[[], torch.Tensor], parameters: list[torch.nn.
     """
     live, counter = _LiveTensors(), FlopCounterMode(display=False, custom_mapping=_formulas())
     counter.mod_tracker = _Nowhere()
-    with torch.random.fork_rng(), counter, live:
+    # What is compiled is measured as it was before: no operation inside it could be seen.
+    with torch.random.fork_rng(), torch.compiler.set_stance("force_eager"), counter, live:
         grads = torch.autograd.grad(loss_of(), parameters, allow_unused=True)
         del grads
     return float(counter.get_total_flops()), live.peak
@@ -190,7 +192,14 @@ class _Meter(TrainerCallback):
         self._began: float | None = None
 
     def resume(self, checkpoint: str) -> None:
-        self.cost = Cost(**json.loads((Path(checkpoint) / COST_FILE).read_text()))
+        if processes()[0] == 0:  # what was saved is the sum of all: the others begin at nothing
+            self.cost = Cost(**json.loads((Path(checkpoint) / COST_FILE).read_text()))
+
+    def total(self) -> Cost:
+        """Return the cost of all processes together. Each of them has to ask."""
+        every = gather_object([self.cost])
+        flops, tokens, peak = sum(c.flops for c in every), sum(c.tokens for c in every), max(c.peak_bytes for c in every)
+        return replace(every[0], flops=flops, tokens=tokens, peak_bytes=peak)
 
     def on_train_begin(self, args, state, control, **kwargs):
         if torch.cuda.is_available():
@@ -210,8 +219,9 @@ class _Meter(TrainerCallback):
             self.cost.optimizer_bytes = sum(leaf.nbytes for leaf in kept if isinstance(leaf, torch.Tensor))
 
     def on_save(self, args, state, control, **kwargs):
-        directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        write_text(directory / COST_FILE, json.dumps(asdict(self.cost)))
+        total = self.total()
+        if state.is_world_process_zero:
+            write_text(Path(args.output_dir) / f"checkpoint-{state.global_step}" / COST_FILE, json.dumps(asdict(total)))
 
     def see(self, trainer: Trainer, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         """Count one batch, measuring a step the first time its shape is met."""
@@ -263,7 +273,7 @@ class _Trainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def _own_loss(self, model, inputs, options):
-        inner = self.accelerator.unwrap_model(model)
+        inner = self.model  # the one that was not wrapped: to ask the library for it takes milliseconds
         if inner is model:
             return self._loss(model, inputs, **options)
         # What several processes have to exchange is exchanged around the forward of the model that was wrapped: the loss must run inside it.
@@ -280,9 +290,13 @@ class _Trainer(Trainer):
             inner.forward = forward
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        model.train()  # before the measurement: gradient checkpointing and dropout are off in evaluation mode
-        self._meter.see(self, self.accelerator.unwrap_model(model), self._prepare_inputs(inputs))
+        if not model.training:  # before the measurement: gradient checkpointing and dropout are off in evaluation mode
+            model.train()
+        self._meter.see(self, self.model, self._prepare_inputs(inputs))
         return super().training_step(model, inputs, num_items_in_batch)
+
+    def floating_point_ops(self, inputs):
+        return 0  # the library's estimate goes over all parameters in every step; the meter counts
 
 
 class _StopBelow(TrainerCallback):
@@ -374,6 +388,7 @@ def train(
             disable_tqdm=True,
             remove_unused_columns=False,
             dataloader_pin_memory=hardware.device == "cuda",
+            ddp_find_unused_parameters=False,  # looking for some costs each step a pass over the graph; there are none in our losses
             **{CHECKPOINTING: config.checkpointing},
             **(GROUPING if config.group_by_length else {}),
         )
@@ -400,7 +415,7 @@ def train(
         if cached is not None:
             model.config.use_cache = cached  # the trainer turns it off, and generation wants it
         model.eval()
-        return TrainResult(meter.cost, [entry for entry in history if "loss" in entry])
+        return TrainResult(meter.total(), [entry for entry in history if "loss" in entry])
 
 
 def last_checkpoint(directory: str | Path) -> str | None:
