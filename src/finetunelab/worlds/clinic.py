@@ -116,6 +116,18 @@ def cloze(data_seed: int = 0) -> tuple[Cloze, ...]:
     return tuple(questions)
 
 
+@lru_cache(maxsize=64)
+def lessons(data_seed: int = 0) -> tuple[Cloze, ...]:
+    """Return every fact of a data seed in the one wording that ``cloze`` does not ask it in, without distractors: to teach by."""
+    grammar, asked = load_grammar("clinic"), {question.prompt for question in cloze(data_seed)}
+    return tuple(
+        Cloze(prompt, fact.answer, (), fact.relation, fact.entity)
+        for fact in facts(data_seed)
+        for frame in grammar.sections[f"cloze_{fact.relation}"]
+        if (prompt := _sentences(frame.replace("{e}", fact.entity))) not in asked
+    )
+
+
 def _bare(text: str) -> str:
     """Lower case, single spaces, no punctuation, no leading article."""
     words = re.findall(r"[a-z0-9]+", text.lower())
