@@ -266,6 +266,51 @@ def unfreezing() -> str:
     ])
 
 
+def bench() -> str:
+    """What was measured of the speed of fine-tuning: a table for each command in the bench-DEVICE.json files."""
+    names = {"ours": "`finetunelab`", "bare": "bare PyTorch loop", "trl": "trl, its defaults"}
+    methods = {"full": "full", "lora": "LoRA"}
+
+    def span(values: list[float] | None, form: str = "{:.2f}") -> str:
+        return "" if values is None else "{} ({} to {})".format(*(form.format(value) for value in values))
+
+    parts = []
+    for entry in _bench_entries():
+        model, data = entry["model"], entry["data"]
+        threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
+        heads = ["Method", "", "Tokens a second", "of the bare loop's", "the same by CPU time", "of the peak", "Memory, MiB", "Held-out loss"]
+        rows = [
+            [methods[row["method"]], names[row["arm"]], span([row["tokens_per_second"], *row["interval"]], "{:,.0f}"), span(row.get("of_bare")),
+             span(row.get("cpu_of_bare")), "" if row["mfu"] is None else f"{row['mfu']:.0%}", f"{row['peak_bytes'] / 2**20:,.0f}", f"{row['loss']:.4f}"]
+            for row in entry["rows"]
+        ]
+        parts.append(
+            f"**{model['name']}**, {model['parameters']:,} parameters, on {entry['device']}, {threads}. {data['name']}: {data['conversations']:,} conversations with "
+            f"{data['tokens'] / data['conversations']:.0f} tokens on average, packed into rows of {data['longest']}, which they fill to {data['filled']:.0%}. "
+            f"Commit {entry['commit']}; `{entry['command']}`.\n\n{_table(heads, rows)}"
+        )
+    return "\n\n".join(parts) or "Not measured yet."
+
+
+def _bench_entries() -> list[dict[str, Any]]:
+    return [entry for path in sorted((BOOK / "evidence").glob("bench-*.json")) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def bench_goals() -> str:
+    """Speed on GPUs: what is to be measured, and what was."""
+    measured: dict[str, list[str]] = {}
+    for entry in _bench_entries():
+        for row in entry["rows"]:
+            if row["arm"] == "ours" and row.get("of_bare"):
+                measured.setdefault(entry["model"]["name"], []).append(f"{row['of_bare'][0]:.2f} of it, {row['method']}, {entry['device']}")
+    shapes = {"qwen3-0.6b": "Qwen3, 0.6 billion", "qwen3-1.7b": "Qwen3, 1.7 billion"}
+    return _table(["Shape", "Goal", "Measured", "Command"], [
+        [name, "nine tenths of the bare loop or more, full and LoRA, in bfloat16", "; ".join(measured.get(shape, ["not measured here"])),
+         f"`finetunelab bench sft --shape {shape} --longest 2048 --compile`"]
+        for shape, name in shapes.items()
+    ])
+
+
 def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
     """Return the rows of an experiment's table by the values of some columns."""
     from finetunelab.evidence.store import load_rows
@@ -299,7 +344,7 @@ PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, real_classifiers,
-        few_labels, head_widths, unfreezing, memory, memory_steps, model_card,
+        few_labels, head_widths, unfreezing, memory, memory_steps, model_card, bench, bench_goals,
     )
 }
 

@@ -145,6 +145,9 @@ class Bench:
 
 def set_up(asked: BenchSettings) -> Bench:
     """Make the model and the data. UserError for a model, shape or data that does not exist, and for data of too few rows."""
+    from datasets import disable_progress_bars
+
+    disable_progress_bars()  # as in a run
     tokenizer = sft.use_training_template(load_tokenizer(asked.model if asked.shape is None else "nano"))
     if asked.shape is not None:
         base = shaped(asked.shape)
@@ -232,10 +235,9 @@ def bare(bench: Bench, method: str, clock: Clock, first: bool) -> Timed:
 
 def trl(bench: Bench, method: str, clock: Clock, first: bool) -> Timed:
     """Train by trl's ``SFTTrainer`` with its defaults: rows padded, not packed; checkpointing and bf16 on. Data, loss mask, rate and steps are ours."""
-    from datasets import Dataset, disable_progress_bars
+    from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    disable_progress_bars()
     asked, model = bench.asked, bench.model(method)
     with tempfile.TemporaryDirectory(prefix="finetunelab-") as directory, quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

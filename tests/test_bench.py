@@ -1,0 +1,139 @@
+"""The bench: equal work in the arms, what counts as a token, files that keep what they hold, and bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from finetunelab import bench, cli, sft
+from finetunelab.bench import arms
+from finetunelab.corpus import stack
+from finetunelab.errors import UserError
+from finetunelab.runs import loss_of_rows
+from finetunelab.settings import BenchSettings
+from finetunelab.stats import median_interval
+
+SMALL = BenchSettings(shape="tiny", examples=120, longest=64, batch_size=4, steps=6, rounds=1, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True)
+def no_progress_bars(monkeypatch):
+    monkeypatch.setenv("CI", "1")
+
+
+def changed(**changes) -> BenchSettings:
+    return BenchSettings(**{**vars(SMALL), **changes})
+
+
+def test_a_command_measures_all_arms_and_keeps_other_measurements(tmp_path, capsys):
+    file = tmp_path / "bench-cpu.json"
+    file.write_text(json.dumps([{"command": "another", "rows": []}]))
+    argv = ["bench", "sft", "--shape", "tiny", "--examples", "120", "--longest", "64", "--steps", "5", "--rounds", "1", "--methods", "full"]
+    for _ in range(2):
+        assert cli.main([*argv, "--output", str(tmp_path)]) == 0
+    kept, found = json.loads(file.read_text())
+    assert kept["command"] == "another" and found["command"].startswith("finetunelab bench sft --shape tiny --examples 120")
+    rows = {row["arm"]: row for row in found["rows"]}
+    assert list(rows) == ["ours", "bare", "trl"] and found["model"]["parameters"] == 35_040 and 0.5 < found["data"]["filled"] <= 1
+    for row in rows.values():
+        assert row["tokens_per_second"] > 0 and row["peak_bytes"] > 100_000 and math.isfinite(row["loss"]) and 0 < row["mfu"] < 1
+    assert rows["ours"]["of_bare"][0] == pytest.approx(rows["ours"]["tokens_per_second"] / rows["bare"]["tokens_per_second"])
+    assert rows["ours"]["loss"] == pytest.approx(rows["bare"]["loss"], rel=1e-5)
+    assert rows["trl"]["dtype"] == "bfloat16" and rows["bare"]["dtype"] == "float32"
+    assert "of the peak" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", arms.METHODS)
+def test_the_bare_loop_does_the_work_of_ours(method):
+    made = arms.set_up(SMALL)
+    before = loss_of_rows(made.base, made.held_out)
+    clocks = {name: arms.Clock(SMALL.steps) for name in ("ours", "bare")}
+    left = {name: arms.ARMS[name](made, method, clocks[name], False) for name in clocks}
+    losses = {name: loss_of_rows(found.model.eval(), made.held_out) for name, found in left.items()}
+    assert losses["ours"] == pytest.approx(losses["bare"], rel=1e-5) and losses["ours"] != pytest.approx(before, rel=1e-6)
+    for one, other in zip(left["ours"].model.parameters(), left["bare"].model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+    clock = clocks["bare"]
+    # The clock may have ticked once more in ours, where the first step of a shape is measured.
+    assert clock.step == SMALL.steps and clock.tokens > 0 and clock.seconds > 0
+
+
+def test_real_tokens_are_those_that_are_not_padding():
+    rows = arms.random_rows(40, 500, 64)
+    packed = sft.pack(rows, 64, 0)
+    total = sum(len(row["input_ids"]) for row in rows)
+    assert sum(arms.real_tokens(stack([row])) for row in packed) == total < 64 * len(packed)
+    assert arms.real_tokens(arms.flat(packed)) == total
+    assert arms.real_tokens({"attention_mask": torch.tensor([[1, 1, 0], [1, 0, 0]])}) == 3
+
+
+def test_lengths_are_those_of_real_instructions():
+    rows = arms.random_rows(3000, 500, 4096)
+    answers = sorted(sum(label != sft.IGNORED for label in row["labels"]) for row in rows)
+    lengths = sorted(len(row["input_ids"]) for row in rows)
+    assert answers[1500] == pytest.approx(math.exp(3.706) / 4 + 2, abs=1) and 28 < lengths[1500] < 38 and lengths[-1] > 80
+    assert rows == arms.random_rows(3000, 500, 4096) and max(len(row["input_ids"]) for row in arms.random_rows(500, 500, 30)) == 30
+
+
+@pytest.mark.real
+def test_the_distribution_of_lengths_fits_the_corpus(real_data):
+    import statistics
+
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(real_data / "instruction_1100" / "train.parquet").to_pylist()
+    prompts = [math.log(len(row["instruction"]) + (len(row["input"]) + 2 if row["input"] else 0)) for row in rows]
+    said = [math.log(len(row["output"])) for row in rows if row["output"]]
+    for values, fit in ((prompts, arms.PROMPT), (said, arms.ANSWER)):
+        assert fit == pytest.approx((statistics.fmean(values), statistics.pstdev(values)), abs=2e-3)
+
+
+def test_rows_end_to_end_have_the_same_loss_as_rows_in_a_batch():
+    made = arms.set_up(SMALL)
+    one, other = (float(sft.completion_loss(made.base, collate(made.packed[:4])).detach()) for collate in (stack, arms.flat))
+    assert one == pytest.approx(other, rel=1e-5)
+    assert arms.collate_of(changed(attention="flash_attention_2")) is arms.flat and arms.collate_of(SMALL) is stack
+
+
+def test_shapes_are_those_of_the_models_they_are_named_after():
+    from transformers import AutoModelForCausalLM, Qwen3Config
+
+    for name, parameters in (("qwen3-0.6b", 596_049_920), ("qwen3-1.7b", 1_720_574_976)):
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(Qwen3Config(**arms.SHAPES[name]))
+        assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_peak_of_a_matrix_product():
+    assert 1e8 < bench.matmul_peak("float32", 256) < 1e15
+
+
+def test_median_interval():
+    found = median_interval([5, 1, 4, 2, 3, 6, 7, 8, 9, 10])
+    assert (found.estimate, found.low, found.high) == (5.5, 2, 9)  # Conover's table: the second of ten, from either end, holds 97.9 %
+    assert (median_interval([3, 1, 2]).low, median_interval([3, 1, 2]).high) == (1, 3) and not median_interval([]).finite
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--arms", "our"], "did you mean ours"), (["--methods", "loraa"], "did you mean lora"), (["--arms", ","], "no arm was named"),
+        (["--arms", "bare"], "--arms ours,bare"), (["--shape", "qwen3-0.6"], "did you mean qwen3-0.6b"), (["--steps", "1"], "at least 4"),
+        (["--output", "nowhere"], "no folder nowhere"), (["--shape", "tiny", "--examples", "20"], "give more --examples"),
+    ],
+)
+def test_bad_input(flags, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["bench", "sft", "--output", ".", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert told in err and err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_file_that_holds_no_measurements_is_left_alone(tmp_path):
+    (tmp_path / "bench-cpu.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no measurements"):
+        bench.run_bench(changed(output=str(tmp_path)))
+    assert (tmp_path / "bench-cpu.json").read_text() == "{}"
