@@ -8,12 +8,12 @@ from statistics import fmean
 import pytest
 
 from finetunelab import assistant as recipe
+from finetunelab.cost import Cost
 from finetunelab.experiments import behavior as chapter
 from finetunelab.experiments import behavior_data as data
 from finetunelab.experiments import conversations as talk
 from finetunelab.models import CHECKPOINTS, load_model, load_tokenizer
 from finetunelab.sft import following, prepare, tokenize
-from finetunelab.training import Cost
 from finetunelab.worlds.dialogues import correct
 from finetunelab.worlds.instructions import COMBINATIONS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS, follows
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from transformers import LlamaForSequenceClassification
 
+from finetunelab.cost import measure_step
 from finetunelab.errors import UserError
 from finetunelab.heads import LONGEST, Classifier, accuracy, fit, padded, pool, predict, tokenized
 from finetunelab.models import freeze, load_model, load_tokenizer
-from finetunelab.training import CHECKPOINTING, TrainConfig, measure_step
+from finetunelab.training import CHECKPOINTING, TrainConfig
 
 TEXTS = ["We baked bread all day.", "No.", "The letter came late, and nobody read it before the evening was over."]
 LONG = "bread " * 200

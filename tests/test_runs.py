@@ -166,7 +166,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(recipe, tmp_path, monkeypatch, 
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     argv = ["sft", "--config", recipe, "--save-every", "4", *lora, "--output"]
     assert cli.main([*argv, str(whole)]) == 0
-    step_end = training._Meter.on_step_end
+    step_end = training.Meter.on_step_end
 
     def stop_in_step_7(self, args, state, control, **kwargs):
         step_end(self, args, state, control, **kwargs)
@@ -174,7 +174,7 @@ def test_a_stopped_run_goes_on_to_the_same_model(recipe, tmp_path, monkeypatch, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Meter, "on_step_end", stop_in_step_7)
+        patch.setattr(training.Meter, "on_step_end", stop_in_step_7)
         assert cli.main([*argv, str(stopped)]) == 130
     assert (stopped / "checkpoint-4").is_dir() and not (stopped / "config.json").exists()
     assert cli.main([*argv, str(stopped), "--learning-rate", "0.1"]) == 2

@@ -18,10 +18,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from finetunelab import cost as cost_module
 from finetunelab import training
+from finetunelab.cost import measure_step
 from finetunelab.errors import UserError
 from finetunelab.profiles import Hardware
-from finetunelab.training import TrainConfig, last_checkpoint, measure_step, train
+from finetunelab.training import TrainConfig, last_checkpoint, train
 
 
 @pytest.fixture(autouse=True)
@@ -169,8 +171,8 @@ def test_measuring_changes_nothing(monkeypatch):
     measured, plain = tiny(dropout=0.2), tiny(dropout=0.2)
     cost = train(measured, some_rows(), config, collate=collate).cost
     assert cost.flops > 0
-    monkeypatch.setattr(training, "_measured", {})
-    monkeypatch.setattr(training, "measure_step", lambda loss_of, parameters: (0.0, 0))
+    monkeypatch.setattr(cost_module, "_measured", {})
+    monkeypatch.setattr(cost_module, "measure_step", lambda loss_of, parameters: (0.0, 0))
     assert train(plain, some_rows(), config, collate=collate).cost.flops == 0
     assert same(weights(measured), weights(plain))
 
@@ -512,8 +514,8 @@ def test_cost_is_told_in_one_line_and_kept_as_json(tmp_path):
 
 def test_a_step_is_measured_once_for_all_runs_of_its_kind(monkeypatch):
     measured = []
-    monkeypatch.setattr(training, "_measured", {})
-    monkeypatch.setattr(training, "measure_step", lambda *given: measured.append(1) or measure_step(*given))
+    monkeypatch.setattr(cost_module, "_measured", {})
+    monkeypatch.setattr(cost_module, "measure_step", lambda *given: measured.append(1) or measure_step(*given))
     config = TrainConfig(steps=2, batch_size=4)
     costs = [train(tiny(), some_rows(16, 24), config, collate=collate).cost for _ in range(2)]
     assert len(measured) == 1 and costs[0].flops == costs[1].flops > 0 and costs[0].peak_bytes == costs[1].peak_bytes
@@ -534,7 +536,7 @@ def test_on_a_gpu_the_peak_is_the_allocators_alone(monkeypatch):
     peaks = []
     for cuda in (False, True):
         model = tiny()
-        meter = training._Meter(model)
+        meter = training.Meter(model)
         meter._began = 0.0
         monkeypatch.setattr(torch.cuda, "is_available", lambda cuda=cuda: cuda)
         meter.see(Asked(), model, collate(list(some_rows(4))))

@@ -19,12 +19,13 @@ from transformers.trainer_callback import PrinterCallback
 from .. import sft
 from ..conversations import load_conversations
 from ..corpus import stack
+from ..cost import measure_step
 from ..errors import UserError, unknown
 from ..lora import add_lora
 from ..models import load_model, load_tokenizer, quiet, stored_bytes
 from ..profiles import device_and_dtype
 from ..settings import BenchSettings
-from ..training import TrainConfig, measure_step, train
+from ..training import TrainConfig, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -17,11 +17,12 @@ from typing import Any
 
 from ..adaptation import amount_to_reach, features, novice, two_sample_test, with_replay
 from ..cards import training_flops
+from ..cost import Cost
 from ..heads import Classifier, accuracy, fit
 from ..models import CHECKPOINTS, load_model, load_tokenizer, shipped
 from ..skills import perplexity
 from ..stats import spearman
-from ..training import Cost, TrainConfig
+from ..training import TrainConfig
 from ..worlds.baseline import Labelled, labelled, tfidf
 from . import Claim, Measurement, measures, seed_of_data
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import worlds
 from ..adaptation import continue_training, novice
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..skills import generate, perplexity
-from ..training import Cost
 from ..worlds.recipes import check
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config

@@ -18,10 +18,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..adaptation import continue_training, novice
+from ..cost import Cost
 from ..models import load_model, load_tokenizer, shipped
 from ..real_data import cut, recipes, weights
 from ..skills import bits_per_byte
-from ..training import Cost
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
 

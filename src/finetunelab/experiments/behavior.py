@@ -14,9 +14,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .. import worlds
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..sft import fine_tune, following
-from ..training import Cost
 from ..worlds.instructions import COMBINATIONS, FORMS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config

@@ -15,9 +15,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .. import worlds
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..sft import Conversation, fine_tune, reply
-from ..training import Cost
 from ..worlds.dialogues import MAX_DISTANCE, correct
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config

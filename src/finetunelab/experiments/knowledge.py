@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import worlds
 from ..adaptation import continue_training
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..skills import generate, perplexity, recall, written
-from ..training import Cost
 from ..worlds.clinic import DISTRACTORS, Cloze, cloze, correct, facts
 from ..worlds.instructions import follows
 from . import Claim, Measurement, measures, seed_of_data

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import worlds
 from ..adaptation import continue_training, novice, with_replay
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..ngram import NGram
 from ..skills import IN_DOMAIN, bits_per_byte
-from ..training import Cost
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
 

@@ -14,10 +14,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..adaptation import continue_training
+from ..cost import Cost
 from ..models import load_model, load_tokenizer
 from ..real_data import REPORT, SWEEP, abstracts, cut, weights
 from ..skills import bits_per_byte
-from ..training import Cost
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
 

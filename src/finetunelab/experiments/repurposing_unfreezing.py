@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from ..cost import Cost
 from ..heads import Classifier, accuracy, fit, padded
 from ..models import count_parameters, load_model, load_tokenizer, shipped
 from ..repurposing import HeadConfig, fit_head, freeze_but_last, with_lora
-from ..training import Cost, TrainConfig, train
+from ..training import TrainConfig, train
 from ..worlds.baseline import tfidf
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
