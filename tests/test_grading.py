@@ -20,10 +20,12 @@ from finetunelab.grading import grade as grading
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTRUCTOR = ROOT / "labs" / "instructor"
-NAMES = ("01a", "01b")
+EXERCISES = {"01a": 8, "01b": 8, "02a": 5, "02b": 5}
+NAMES = tuple(EXERCISES)
 ASSIGNMENTS = {name: assignments.assignment(name, INSTRUCTOR) for name in NAMES}
 WRONG = [(name, path.stem) for name in NAMES for path in sorted((INSTRUCTOR / name / "wrong").glob("*.py"))]
-OPEN = {"01a": "detect_spam", "01b": "learn_and_keep"}  # the last exercise of each, which takes the longest to mark
+# The last exercise of each, which takes the longest to mark.
+OPEN = {"01a": "detect_spam", "01b": "learn_and_keep", "02a": "name_topics", "02b": "adapt"}
 POINTS = 30
 
 
@@ -54,8 +56,8 @@ class TestAssignment:
         notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
         tags = [tag for cell in notebook.cells for tag in cell.metadata.get("tags", [])]
-        assert tags.count("exercise") == tags.count("check") == len(ASSIGNMENTS[name].exercises) == 8
-        assert text.count("raise NotImplementedError(\\\"") == 8 and "SOLUTION" not in text
+        assert tags.count("exercise") == tags.count("check") == len(ASSIGNMENTS[name].exercises) == EXERCISES[name]
+        assert text.count("raise NotImplementedError(\\\"") == EXERCISES[name] and "SOLUTION" not in text
         for source in ASSIGNMENTS[name].exercises.values():
             solution = source.split(assignments.BEGIN)[1].split(assignments.END)[0]
             assert not [line for line in solution.splitlines() if len(line.strip()) > 20 and line.strip() in text]

@@ -59,6 +59,8 @@ def warm() -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
+    from .. import adaptation, lora, repurposing  # noqa: F401 - what exercises import; the trainer behind them takes seconds
+
     texts, labels = ["a b", "b c", "c d", "d e"], [0, 1, 0, 1]
     for classifier in (LogisticRegression(), KNeighborsClassifier(1)):
         classifier.fit(TfidfVectorizer(token_pattern=r"\w").fit_transform(texts), labels).predict_proba(np.zeros((1, 5)))

@@ -1,0 +1,18 @@
+"""Lets the softmax run along the texts in place of the classes."""
+
+
+def head_probabilities(known, labels, new, classes, steps, rate):
+    center, spread = known.mean(0), known.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    scaled, wanted = (known - center) / spread, np.eye(classes)[np.asarray(labels)]
+    weight, bias = np.zeros((classes, known.shape[1])), np.zeros(classes)
+
+    def probabilities(vectors):
+        scores = vectors @ weight.T + bias
+        weights = np.exp(scores - scores.max(0, keepdims=True))
+        return weights / weights.sum(0, keepdims=True)
+
+    for _ in range(steps):
+        wrong = (probabilities(scaled) - wanted) / len(scaled)
+        weight, bias = weight - rate * wrong.T @ scaled, bias - rate * wrong.sum(0)
+    return probabilities((new - center) / spread)
