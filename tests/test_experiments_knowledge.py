@@ -82,7 +82,7 @@ def test_knowledge_is_asked_of_the_facts_that_were_drawn(tokenizer, monkeypatch)
 
 
 def test_facts_that_are_read_over_and_over_are_recalled():
-    """The base learns the few facts of a few documents by heart, so that what it read can be chosen and written in the document's own words."""
+    """The base learns a few documents by heart: what they state is chosen and written, in the documents' own words."""
     rows = [row for row in chapter.worlds.generator("clinic").rows(200, "train", 5) if row["kind"] == "entry"][:4]
     model, tokenizer = load_model("nano"), load_tokenizer("nano")
     chapter.continue_training(model, tokenizer, [row["text"] for row in rows], chapter.config(60, 3e-3, 0, 1), length=chapter.LENGTH)
