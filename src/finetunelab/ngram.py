@@ -1,8 +1,8 @@
 """An n-gram model of bytes: what counting can learn from a text, beside what a network learns.
 
 Interpolated Kneser-Ney smoothing (Kneser and Ney, "Improved backing-off for m-gram language modeling", ICASSP 1995), as Chen and Goodman
-write it ("An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13, 1999, section 2.7). Simplified: one
-discount for each length of context, from the counts of what was seen once and twice, with one pseudo-count each so that it is never 0 or 1.
+write it ("An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13, 1999). Simplified: one
+discount for each length of context, from how many counts are one and two, with one pseudo-count each so that it is never 0 or 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NGram:
 
     def __init__(self, texts: Sequence[str], order: int):
         if not texts or order < 1:
-            raise UserError(f"an n-gram model was asked for with {len(texts)} texts and order {order}", "give one text and order 1 at least")
+            raise UserError(f"an n-gram model got {len(texts)} texts and order {order}", "give one text and order 1 at least")
         self.order = order
         self.counts: list[dict[str, Counter[str]]] = [defaultdict(Counter) for _ in range(order)]
         for text in map(symbols, texts):
@@ -52,7 +52,7 @@ class NGram:
         return (seen[1] + 1) / (seen[1] + 1 + 2 * (seen[2] + 1))
 
     def probability(self, context: str, symbol: str) -> float:
-        """Return p(symbol | context), from the shortest context to the longest that was seen: each gives what it discounts to the one before."""
+        """Return p(symbol | context), from the shortest context to the longest seen: each gives what it discounts to the one before."""
         found = 1 / SYMBOLS
         for k in range(min(len(context), self.order - 1) + 1):
             suffix = context[len(context) - k :]
@@ -64,7 +64,7 @@ class NGram:
         return found
 
     def bits_per_byte(self, texts: Sequence[str]) -> float:
-        """Return the cross-entropy of texts in bits, the end of each included, divided by their UTF-8 bytes, see ``skills.bits_per_byte``."""
+        """Return the cross-entropy of texts in bits, ends included, divided by their UTF-8 bytes, see ``skills.bits_per_byte``."""
         bits = 0.0
         for text in map(symbols, texts):
             bits -= sum(math.log2(self.probability(text[max(0, i - self.order + 1) : i], text[i])) for i in range(1, len(text)))

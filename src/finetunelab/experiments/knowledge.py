@@ -1,9 +1,10 @@
 """Chapter 3: what raw text teaches. The base goes on reading, texts of a clinic whose every drug and disease is invented.
 
-The facts are drawn by the data seed. A cloze question counts as answered when the right answer is likelier than its four distractors, words of
-the same type, so that chance is a fifth; what greedy decoding writes is in the rows. No document uses the wording of a question. Learning rate,
-rows of a step and number of steps are the best of ``sweep_clinic``, on the facts of a data seed below 1,000, which no reported seed draws, and
-so is the fewest steps in C2; ``book/evidence/C1-rates.csv`` and ``C2-rates.csv`` hold what they measured.
+The facts are drawn by the data seed. A cloze question counts as answered when the right answer is likelier than its four distractors,
+words of the same type, so that chance is a fifth; what greedy decoding writes is in the rows. No document uses the wording of a question.
+Rows of a step, number of steps and learning rate are the best of ``sweep_clinic``, on the facts of a data seed below 1,000, which no
+reported seed draws. The fewest steps in C2 are the best of ``sweep_least`` by perplexity: so few documents leave recall at chance, however
+often they are read. ``book/evidence/C1-rates.csv`` and ``C2-rates.csv`` hold what was measured.
 
 C4 asks the same models to follow instructions. The new language has a module of its own.
 """
@@ -111,7 +112,7 @@ def sweep_clinic(
 def sweep_least(
     leasts: Sequence[float] = LEAST_SWEEP, steps: int = STEPS, documents: int = DOCUMENTS, base: str = BASE
 ) -> list[dict[str, Any]]:
-    """Return recall after the smallest part of the documents, for several numbers of steps on them."""
+    """Return perplexity and recall after the smallest part of the documents, for several numbers of steps on them."""
     part, tokenizer = PARTS[0], load_tokenizer(base)
     texts, rows = clinic_texts(200, "validation", SWEEP_SEED), []
     for least in leasts:
@@ -164,7 +165,7 @@ def more_text(
     seed: int, data_seed: int, parts: Sequence[float] = PARTS, documents: int = DOCUMENTS, steps: int = STEPS, n_test: int = 200,
     base: str = BASE,
 ) -> Measurement:
-    """Train the base on more and more of the documents, those of a smaller part among those of a larger; perplexity and recall after each."""
+    """Train the base on more and more of the documents, a smaller part being among a larger; perplexity and recall after each."""
     drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
     texts, rows = clinic_texts(n_test, "test", drawn), []
     for part in parts:
@@ -183,7 +184,7 @@ def instructions(n: int, split: str, data_seed: int) -> list[dict]:
 
 
 def prompts_for(form: str, rows: Sequence[dict], tokenizer: PreTrainedTokenizerBase, data_seed: int, shots: int = SHOTS) -> list[str]:
-    """Return the prompt that puts each instruction to a model: in the chat template, as a line of dialogue, or below ``shots`` such dialogues.
+    """Return the prompts that put instructions to a model: in the chat template, as a dialogue, or below ``shots`` such dialogues.
 
     The demonstrations are training instructions with their answers, others for every prompt.
     """

@@ -1,10 +1,12 @@
 """Chapter 3, a new language: the base goes on reading, little stories in an invented language, and what it knew before is measured too.
 
 Four readers get the same stories: the base, the base with some texts of the town among them (replay), a model of its shape with random
-weights, and an n-gram model of bytes. They are compared in bits per byte on stories that none of them has read. "Old" is the text of the town that
-the base was trained on, every domain as often. Learning rates are the best of ``sweep_language`` for each of the two starts, with
-replay it is the greatest of ``sweep_replay`` that keeps the old within ``KEPT`` on validation texts, and the order of the n-gram model is the
-least of ``sweep_ngram`` within a thousandth of a bit of the best; all on texts of a data seed below 1,000. ``book/evidence/C3-rates.csv`` holds what they measured.
+weights, and an n-gram model of bytes. They are compared in bits per byte on stories that none of them has read. "Old" is the text of the
+town that the base was trained on, every domain as often.
+
+Learning rates are the best of ``sweep_language`` for each of the two starts; with replay it is the greatest of ``sweep_replay`` that keeps
+the old within ``KEPT`` on validation texts. The order of the n-gram model is the least of ``sweep_ngram`` within a thousandth of a bit of
+the best. All are chosen on texts of a data seed below 1,000; ``book/evidence/C3-rates.csv`` holds what was measured.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ STEPS, ROWS, LENGTH = 300, 2, 320  # the longest story, and the longest text of 
 RATE_SWEEP = (1e-3, 3e-3, 1e-2)
 RATES = {"continued": 3e-3, "scratch": 3e-3}
 SHARE = 0.5  # of all texts that are read with replay, the town's
-# Small steps on few texts each time undo the base's last polish whatever is replayed: with replay a step has more rows, and as many fewer follow.
+# Steps on two rows blur what the base knows well, whatever is replayed: with replay a step has more rows, and there are as many fewer.
 REPLAY_ROWS, REPLAY_RATE = 8, 3e-4
 REPLAY_SWEEP = (1e-4, 3e-4, 1e-3)
 PASSES = 4  # over the stories; what is replayed is read once
@@ -105,7 +107,7 @@ def sweep_ngram(orders: Sequence[int] = ORDER_SWEEP, n: int = STORIES, n_valid: 
 def sweep_replay(
     rates: Sequence[float] = REPLAY_SWEEP, n: int = STORIES, steps: int = STEPS, n_valid: int = 40, base: str = BASE
 ) -> list[dict[str, Any]]:
-    """Return, for each learning rate with replay, bits per byte on validation stories, and by what factor those on the town's became more."""
+    """Return, for each learning rate with replay, bits per byte on validation stories, and by what factor those on the town's grew."""
     tokenizer, model, rows = load_tokenizer(base), load_model(base), []
     texts, valid = stories(n, "train", SWEEP_SEED), stories(n_valid, "validation", SWEEP_SEED)
     pool, old = replayed(n, SWEEP_SEED), together(town_texts(n_valid, "validation", SWEEP_SEED))
@@ -140,11 +142,12 @@ def sweep_replay(
     id="C3", seeds=5,
 )
 def new_language(
-    seed: int, data_seed: int, n: int = STORIES, steps: int = STEPS, n_test: int = 100, n_old: int = 40, order: int = ORDER, base: str = BASE
+    seed: int, data_seed: int, n: int = STORIES, steps: int = STEPS, n_test: int = 100, n_old: int = 40, order: int = ORDER,
+    base: str = BASE,
 ) -> Measurement:
     """Let all readers read the same stories; bits per byte on other stories, and on the town's texts by domain, before and after.
 
-    "slowly" reads without replay in steps of the size and rate that replay has, so that what replay does is told apart from what a lower rate does.
+    "slowly" reads without replay in steps of the size and rate that replay has, so that the two causes are told apart.
     """
     drawn, tokenizer, before = seed_of_data(seed, data_seed), load_tokenizer(base), load_model(base)
     texts, test, old = stories(n, "train", drawn), stories(n_test, "test", drawn), town_texts(n_old, "test", drawn)

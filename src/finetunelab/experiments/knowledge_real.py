@@ -55,7 +55,9 @@ def read_abstracts(
     return model, tokenizer, cost
 
 
-def sweep_abstracts(rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, n: int = TRAINED, n_valid: int = TESTED) -> list[dict[str, Any]]:
+def sweep_abstracts(
+    rates: Sequence[float] = RATE_SWEEP, steps: int = STEPS, n: int = TRAINED, n_valid: int = TESTED
+) -> list[dict[str, Any]]:
     """Return bits per byte on validation texts, which stand on the other side of the corpus, for each learning rate."""
     (texts,), valid, rows = drawn_abstracts((n,), SWEEP_SEED), cut_abstracts(SWEEP)[:n_valid], []
     for rate in rates:
