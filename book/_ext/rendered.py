@@ -334,6 +334,12 @@ def model_card() -> str:
     return re.sub(r"\A\s*# .*\n", "", text).strip()
 
 
+def assistant_card() -> str:
+    """What the card of the shipped assistant says of its recipe and its measures, a heading level lower."""
+    text = (CARD.parents[1] / "nano-sft" / CARD.name).read_text(encoding="utf-8")
+    return re.sub(r"^## ", "### ", text[text.index("## Recipe") : text.index("## Limits")], flags=re.MULTILINE).strip()
+
+
 def _table(heads: list[str], rows: list[list[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -344,7 +350,7 @@ PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, real_classifiers,
-        few_labels, head_widths, unfreezing, memory, memory_steps, model_card, bench, bench_goals,
+        few_labels, head_widths, unfreezing, memory, memory_steps, model_card, assistant_card, bench, bench_goals,
     )
 }
 
