@@ -232,12 +232,14 @@ def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, mo
     row = {"method": "lora", "arm": "ours", "tokens_per_second": 1234.5, "interval": [1000, 2000], "of_bare": [0.95, 0.91, 0.99],
            "cpu_of_bare": [0.96, 0.95, 0.97], "mfu": 0.314, "peak_bytes": 2**30, "loss": 1.23456}
     entry = {"model": {"name": "qwen3-0.6b", "parameters": 10}, "device": "cpu", "threads": 1, "commit": "abc", "command": "finetunelab bench sft",
-             "data": {"name": "lengths", "conversations": 2, "tokens": 5, "longest": 64, "filled": 0.9}, "rows": [row]}
+             "data": {"name": "lengths", "conversations": 2, "tokens": 5, "longest": 64, "filled": 0.9},
+             "rows": [row, row | {"arm": "trl", "tokens_per_second": 500.0}]}
     (tmp_path / "evidence").mkdir()
     (tmp_path / "evidence" / "bench-cpu.json").write_text(json.dumps([entry]))
     table = rendered.bench()
     assert "| LoRA | `finetunelab` | 1,234 (1,000 to 2,000) | 0.95 (0.91 to 0.99) | 0.96 (0.95 to 0.97) | 31% | 1,024 | 1.2346 |" in table
-    assert "**qwen3-0.6b**, 10 parameters, on cpu, 1 thread." in table and rendered.bench_goals().count("not measured here") == 1
+    assert "**qwen3-0.6b**, 10 parameters, on cpu, 1 thread." in table
+    assert rendered.bench_goals().count("not measured here") == 1 and "| 2.5 times, 31% (lora, cpu) |" in rendered.bench_goals()
 
 
 def test_the_glossary_is_long_enough_and_in_order():
