@@ -26,6 +26,7 @@ from ..worlds.clinic import DISTRACTORS, Cloze, cloze, correct, facts
 from ..worlds.instructions import follows
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
+from .behavior import instructions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -176,11 +177,6 @@ def more_text(
 
 
 # Behavior ---------------------------------------------------------------------------------------------------------------------
-
-
-def instructions(n: int, split: str, data_seed: int) -> list[dict]:
-    """Draw ``n`` instructions with their reference answers."""
-    return worlds.generator("instructions").rows(n, split, data_seed)
 
 
 def prompts_for(form: str, rows: Sequence[dict], tokenizer: PreTrainedTokenizerBase, data_seed: int, shots: int = SHOTS) -> list[str]:
