@@ -30,12 +30,12 @@ def changed(**changes) -> BenchSettings:
 
 def test_a_command_measures_all_arms_and_keeps_other_measurements(tmp_path, capsys):
     file = tmp_path / "bench-cpu.json"
-    file.write_text(json.dumps([{"command": "another", "rows": []}]))
     argv = ["bench", "sft", "--shape", "tiny", "--examples", "120", "--longest", "64", "--steps", "5", "--rounds", "1", "--methods", "full"]
-    for _ in range(2):
-        assert cli.main([*argv, "--output", str(tmp_path)]) == 0
+    command = " ".join(["finetunelab", *argv])
+    file.write_text(json.dumps([{"command": command, "rows": []}, {"command": "another", "rows": []}]))
+    assert cli.main([*argv, "--output", str(tmp_path)]) == 0
     kept, found = json.loads(file.read_text())
-    assert kept["command"] == "another" and found["command"].startswith("finetunelab bench sft --shape tiny --examples 120")
+    assert kept["command"] == "another" and found["command"] == command
     rows = {row["arm"]: row for row in found["rows"]}
     assert list(rows) == ["ours", "bare", "trl"] and found["model"]["parameters"] == 35_040 and 0.5 < found["data"]["filled"] <= 1
     for row in rows.values():
