@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BASE = "nano-sft"
-ROWS, LENGTH = 8, 320  # of a step; the longest conversation has fewer tokens
-STEPS = 300
-CONVERSATIONS = 3_600  # about as many as those steps hold
+ROWS, LENGTH = 3, 320  # of a step; the longest conversation has fewer tokens
+STEPS = 1_000
+CONVERSATIONS = 4_800  # about as many as those steps hold
 FAR = 6  # exchanges back, and more
 ARMS = {"multi-turn": True, "control": False, "single-turn": True}
 """Whether the late question of an arm's conversations needs an early turn."""
@@ -52,6 +52,7 @@ def converse(
 ) -> tuple[PreTrainedModel, Cost]:
     """Fine-tune the assistant on an arm's conversations; return it with what that cost. Kept: copy it before training it further."""
     model = load_model(base)
+    model.set_attn_implementation("eager")  # the same numbers, and for rows this short the quicker way to them
     rows = dialogues(CONVERSATIONS * steps // STEPS, "train", data_seed, needs_context=ARMS[arm])
     data = [row["messages"] for row in rows]
     if arm == "single-turn":
