@@ -87,7 +87,9 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     asked = []
     pretraining = SimpleNamespace(build=lambda size, out: asked.append((size, out)) or out, ship=lambda directory: asked.append(directory))
     skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
+    assistant = SimpleNamespace(build=lambda out: asked.append(("assistant", out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
+    monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
     assert cli.main(["base", "report", "--data-seed", "7", "--json", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text()) == {"seed": 7, "model": "nano"}
@@ -95,10 +97,13 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     try:
         assert cli.main(["base", "build", "--out", "x", "--size", "small", "--threads", "1"]) == 0
         assert torch.get_num_threads() == 1
+        assert cli.main(["base", "build", "--out", "x", "--size", "sft"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
-    assert asked == [("small", "x"), "x"]
+    assistant.ship = lambda directory: asked.append(("assistant", directory))
+    assert cli.main(["base", "ship", "runs/nano-sft/"]) == 0
+    assert asked == [("small", "x"), ("assistant", "x"), "x", ("assistant", "runs/nano-sft/")]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

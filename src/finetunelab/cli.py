@@ -191,16 +191,23 @@ def _base_report(args: argparse.Namespace) -> None:
 def _base_build(args: argparse.Namespace) -> None:
     import torch
 
-    from . import assistant, pretraining
-
     torch.set_num_threads(args.threads)
-    print(assistant.build(args.out) if args.size == "sft" else pretraining.build(args.size, args.out))
+    if args.size == "sft":
+        from .assistant import build as build_assistant
+
+        print(build_assistant(args.out))
+    else:
+        from .pretraining import build
+
+        print(build(args.size, args.out))
 
 
 def _base_ship(args: argparse.Namespace) -> None:
-    from . import assistant, pretraining
-
-    print((assistant if Path(args.directory).name == assistant.NAME else pretraining).ship(args.directory))
+    if Path(args.directory).name == "nano-sft":
+        from .assistant import ship
+    else:
+        from .pretraining import ship
+    print(ship(args.directory))
 
 
 def _world_show(args: argparse.Namespace) -> None:
