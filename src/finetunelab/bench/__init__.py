@@ -47,9 +47,11 @@ def run_bench(asked: BenchSettings, say: Callable[[str], None] = print) -> Path:
     bench = set_up(asked)
     say(f"Measuring on {hardware.describe()}: {hardware.reason} {asked.rounds} rounds of {asked.steps} steps for each arm, after one that is not timed.")
     peaks: dict[str, float] = {}
-    rows = [row for method in methods for row in _measure(bench, method, arms, peaks, say)]
-    found = _facts(bench, peaks) | {"rows": rows}
-    write_text(path, json.dumps([*(entry for entry in before if entry["command"] != found["command"]), found], indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    for method in methods:
+        rows += _measure(bench, method, arms, peaks, say)
+        found = _facts(bench, peaks) | {"rows": rows}  # after each method, so that a run that is stopped has not been for nothing
+        write_text(path, json.dumps([*(entry for entry in before if entry["command"] != found["command"]), found], indent=1) + "\n")
     say(f"Written to {path}.")
     return path
 
