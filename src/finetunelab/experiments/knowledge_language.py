@@ -34,7 +34,7 @@ RATE_SWEEP = (1e-3, 3e-3, 1e-2)
 RATES = {"continued": 3e-3, "scratch": 3e-3}
 SHARE = 0.5  # of all texts that are read with replay, the town's
 # Steps on two rows blur what the base knows well, whatever is replayed: with replay a step has more rows, and there are as many fewer.
-REPLAY_ROWS, REPLAY_RATE = 8, 3e-4
+REPLAY_ROWS, REPLAY_RATE = 8, 1e-4
 REPLAY_SWEEP = (1e-4, 3e-4, 1e-3)
 PASSES = 4  # over the stories; what is replayed is read once
 KEPT = 1.05  # what the old may become worse by
