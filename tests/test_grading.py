@@ -368,6 +368,13 @@ def test_memory_is_limited(tmp_path):
     assert not alone(tmp_path, (), "None", {"limits"}, "[lambda: bytearray(3 * 2**30)]")[1]
 
 
+def test_the_worker_has_one_thread_when_it_forks(worker):
+    tasks = Path(f"/proc/{worker.process.pid}/task")
+    if not tasks.is_dir():
+        pytest.skip("there is no such folder elsewhere")
+    assert len(list(tasks.iterdir())) == 1
+
+
 def test_the_examiner_closes_its_memory_and_opens_it_again():
     if sys.platform != "linux":
         pytest.skip("there is no such switch elsewhere")

@@ -68,6 +68,7 @@ class Worker:
             "PYTHONPATH": os.pathsep.join(map(os.path.abspath, places)), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
             "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0",
             "TRANSFORMERS_VERBOSITY": "error",
+            "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pyarrow's thread would not live on in a forked process
         }
         command = [sys.executable, "-m", "finetunelab.grading.worker", str(theirs.fileno())]
         self.process = subprocess.Popen(
