@@ -151,11 +151,11 @@ def test_every_conversation_fits_into_a_row():
 def test_arms_see_the_same_amount_and_differ_in_what_their_question_needs(monkeypatch):
     given = {}
 
-    def fine_tune(model, tokenizer, conversations, settings, longest):
+    def teach(start, tokenizer, conversations, *_, **__):
         given[len(given)] = conversations
         raise StopIteration
 
-    monkeypatch.setattr(talk, "fine_tune", fine_tune)
+    monkeypatch.setattr(talk, "teach", teach)
     for arm in talk.ARMS:
         with pytest.raises(StopIteration):
             talk.converse.__wrapped__(arm, 0, 1000, steps=10)

@@ -220,6 +220,12 @@ def fine_tune(
     return Tuned(prepared, len(rows), train(model, rows, config, collate=stack, loss=completion_loss, output=output, announce=announce))
 
 
+def chat_prompts(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[str]:
+    """Return what a model is to go on with in each conversation, as text without the begin token, which the tokenizer sets itself."""
+    texts = [tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False) for messages in conversations]
+    return [text.removeprefix(tokenizer.bos_token or "") for text in texts]
+
+
 def reply(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], *, tokens: int = 64,
     temperature: float = 0.0, seed: int = 0,

@@ -7,6 +7,7 @@ reported seed draws; ``book/evidence/C5-rates.csv`` holds what it measured.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 from .. import worlds
 from ..cost import Cost
 from ..models import load_model, load_tokenizer
-from ..sft import fine_tune, following
+from ..sft import Conversation, fine_tune, following
 from ..worlds.instructions import COMBINATIONS, FORMS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED, config
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 ROWS, LENGTH = 4, 256  # of a step, some 24 instructions
 PER_STEP = 24
@@ -40,14 +41,22 @@ def instructions(n: int, split: str, data_seed: int, **knobs: Any) -> list[dict]
     return worlds.generator("instructions").rows(n, split, data_seed, **knobs)
 
 
+def teach(
+    start: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], steps: int, seed: int, *,
+    rate: float = RATE, masked: bool = MASKED, rows: int = ROWS, longest: int = LENGTH,
+) -> tuple[PreTrainedModel, Cost]:
+    """Return a copy of a model that was fine-tuned on conversations, with what that cost."""
+    model = copy.deepcopy(start)
+    model.set_attn_implementation("eager")  # the same numbers, and for rows this short the quicker way to them
+    settings = config(steps, rate, seed, rows, "cosine")
+    return model, fine_tune(model, tokenizer, conversations, settings, longest=longest, masked=masked).result.cost
+
+
 def tune(
     rows: Sequence[dict], steps: int, seed: int, base: str = "nano", rate: float = RATE, masked: bool = MASKED
 ) -> tuple[PreTrainedModel, Cost]:
     """Return the base fine-tuned on rows with messages, with what that cost."""
-    model, settings = load_model(base), config(steps, rate, seed, ROWS, "cosine")
-    model.set_attn_implementation("eager")  # the same numbers, and for rows this short the quicker way to them
-    data = [row["messages"] for row in rows]
-    return model, fine_tune(model, load_tokenizer(base), data, settings, longest=LENGTH, masked=masked).result.cost
+    return teach(load_model(base), load_tokenizer(base), [row["messages"] for row in rows], steps, seed, rate=rate, masked=masked)
 
 
 @lru_cache(maxsize=4)
@@ -69,9 +78,10 @@ def sweep_behavior(
 ) -> list[dict[str, Any]]:
     """Return the share of validation instructions followed for each learning rate, with the loss on answers and on all tokens."""
     tokenizer, valid, rows = load_tokenizer(base), instructions(n, "validation", SWEEP_SEED), []
+    data = instructions(PER_STEP * steps, "train", SWEEP_SEED)
     for masked in (True, False):
         for rate in rates:
-            model, _ = tune(instructions(PER_STEP * steps, "train", SWEEP_SEED), steps, 0, base, rate, masked)
+            model, _ = tune(data, steps, 0, base, rate, masked)
             followed = fmean(following(model, tokenizer, valid))
             rows.append({"seed": SWEEP_SEED, "loss": "answers" if masked else "all", "rate": rate, "followed": followed})
     return rows

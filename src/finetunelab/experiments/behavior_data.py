@@ -1,7 +1,8 @@
 """Chapter 3, the data of behavior: who writes the answers, whether the prompt counts, and what raw text and prompts each teach.
 
-The answers in C8 are written by a model of its own training, stopped when about half of them were right, as were those of Self-Instruct (Wang et
-al. 2023, arXiv:2212.10560, table 2: 54 %), and filtered by how sure it was: the filter knows nothing of the oracle that scores the students. Learning rates are those of ``behavior``, whose sweep has both kinds of loss.
+The answers in C8 are written by a model of its own training, stopped when about half of them were right, as were those of Self-Instruct
+(Wang et al. 2023, arXiv:2212.10560, table 2: 54 %), and filtered by how sure it was: the filter knows nothing of the oracle that scores the
+students. Learning rates are those of ``behavior``, whose sweep has both kinds of loss.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ..models import load_tokenizer
-from ..sft import following, reply
+from ..sft import chat_prompts, following, reply
 from ..skills import log_likelihoods
 from ..worlds.instructions import follows
 from . import Claim, Measurement, measures, seed_of_data
@@ -46,10 +47,9 @@ def written_by(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows:
 
 def sure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], share: float = KEPT) -> list[dict]:
     """Return the given share of the rows, in their order: those whose answer the model finds likeliest by its mean log-probability a token."""
-    prompts = [tokenizer.apply_chat_template(row["messages"][:1], add_generation_prompt=True, tokenize=False) for row in rows]
-    prompts = [prompt.removeprefix(tokenizer.bos_token or "") for prompt in prompts]  # log_likelihoods begins the text itself
-    scores = log_likelihoods(model, tokenizer, prompts, [row["answer"] for row in rows])
-    tokens = [max(1, len(ids)) for ids in tokenizer([row["answer"] for row in rows], add_special_tokens=False)["input_ids"]]
+    prompts, answers = chat_prompts(tokenizer, [row["messages"][:1] for row in rows]), [row["answer"] for row in rows]
+    scores = log_likelihoods(model, tokenizer, prompts, answers)
+    tokens = [max(1, len(ids)) for ids in tokenizer(answers, add_special_tokens=False)["input_ids"]]
     ranked = sorted(range(len(rows)), key=lambda i: scores[i] / tokens[i], reverse=True)
     return [rows[i] for i in sorted(ranked[: round(share * len(rows))])]
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from .. import worlds
 from ..cost import Cost
 from ..models import load_model, load_tokenizer
-from ..sft import Conversation, fine_tune, reply
+from ..sft import Conversation, reply
 from ..worlds.dialogues import MAX_DISTANCE, correct
 from . import Claim, Measurement, measures, seed_of_data
-from .adaptation import SWEEP_SEED, config
+from .adaptation import SWEEP_SEED
+from .behavior import teach
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,14 +52,12 @@ def converse(
     arm: str, seed: int, data_seed: int, steps: int = STEPS, base: str = BASE, rate: float | None = None
 ) -> tuple[PreTrainedModel, Cost]:
     """Fine-tune the assistant on an arm's conversations; return it with what that cost. Kept: copy it before training it further."""
-    model = load_model(base)
-    model.set_attn_implementation("eager")  # the same numbers, and for rows this short the quicker way to them
     rows = dialogues(CONVERSATIONS * steps // STEPS, "train", data_seed, needs_context=ARMS[arm])
     data = [row["messages"] for row in rows]
     if arm == "single-turn":
         data = [exchange for messages in data for exchange in exchanges(messages)]
-    settings = config(steps, rate or RATES[arm], seed, ROWS, "cosine")
-    return model, fine_tune(model, load_tokenizer(base), data, settings, longest=LENGTH).result.cost
+    rate = rate or RATES[arm]
+    return teach(load_model(base), load_tokenizer(base), data, steps, seed, rate=rate, masked=True, rows=ROWS, longest=LENGTH)
 
 
 def remembers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[bool]:

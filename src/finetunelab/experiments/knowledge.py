@@ -21,6 +21,7 @@ from .. import worlds
 from ..adaptation import continue_training
 from ..cost import Cost
 from ..models import load_model, load_tokenizer
+from ..sft import chat_prompts
 from ..skills import generate, perplexity, recall, written
 from ..worlds.clinic import DISTRACTORS, Cloze, cloze, correct, facts
 from ..worlds.instructions import follows
@@ -185,9 +186,7 @@ def prompts_for(form: str, rows: Sequence[dict], tokenizer: PreTrainedTokenizerB
     The demonstrations are training instructions with their answers, others for every prompt.
     """
     if form == "chat":
-        chats = [row["messages"][:1] for row in rows]
-        texts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
-        return [text.removeprefix(tokenizer.bos_token or "") for text in texts]  # the tokenizer will begin the text itself
+        return chat_prompts(tokenizer, [row["messages"][:1] for row in rows])
     lines = [f"User: {row['prompt']}\nAssistant:" for row in rows]
     if form == "plain":
         return lines

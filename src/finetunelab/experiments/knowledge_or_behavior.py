@@ -7,19 +7,17 @@ the tokens, rows and learning rate of C1. The behavior is that of C5, its settin
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ..adaptation import amount_to_reach
 from ..models import load_model, load_tokenizer
-from ..sft import Conversation, fine_tune, following, reply
+from ..sft import Conversation, following, reply
 from ..skills import written
 from ..worlds.clinic import Cloze, cloze, correct, lessons
-from . import Claim, Measurement, behavior, knowledge, measures, seed_of_data
-from .adaptation import config
-from .behavior import MASKED, PER_STEP, instructions
+from . import Claim, Measurement, knowledge, measures, seed_of_data
+from .behavior import PER_STEP, instructions, teach
 from .knowledge import BASE, DOCUMENTS, reader
 
 if TYPE_CHECKING:
@@ -38,16 +36,6 @@ def answered(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questio
     """Return the share of questions that the model, asked in a chat, answers rightly."""
     said = reply(model, tokenizer, [as_chat(question)[:1] for question in questions], tokens=12)
     return fmean(correct(question, answer) for question, answer in zip(questions, said, strict=True))
-
-
-def teach(
-    start: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], steps: int, seed: int,
-    rows: int = behavior.ROWS, rate: float = behavior.RATE,
-) -> PreTrainedModel:
-    """Return a copy of a model that was fine-tuned on conversations."""
-    model = copy.deepcopy(start)
-    fine_tune(model, tokenizer, conversations, config(steps, rate, seed, rows, "cosine"), longest=behavior.LENGTH, masked=MASKED)
-    return model
 
 
 @measures(
@@ -73,10 +61,10 @@ def each_job(
     well_read, _ = reader(seed, drawn, documents, steps, base)
     asked, rows = cloze(drawn), []
     taught = {lesson: as_chat(lesson) for lesson in lessons(drawn)}
-    by_sft = teach(start, tokenizer, list(taught.values()), steps, seed, knowledge.ROWS, knowledge.RATE)
+    by_sft, _ = teach(start, tokenizer, list(taught.values()), steps, seed, rate=knowledge.RATE, rows=knowledge.ROWS)
     half = set(list(dict.fromkeys(lesson.entity for lesson in taught))[::2])
     shown = [chat for lesson, chat in taught.items() if lesson.entity in half]
-    both = teach(well_read, tokenizer, shown, max(2, steps // 8), seed, knowledge.ROWS)
+    both, _ = teach(well_read, tokenizer, shown, max(2, steps // 8), seed, rows=knowledge.ROWS)
     others = [question for question in asked if question.entity not in half]
     for arm, model, questions in (("raw text", well_read, asked), ("SFT", by_sft, asked), ("raw text, then SFT on others", both, others)):
         rows += [
@@ -89,7 +77,8 @@ def each_job(
     for arm, model in (("base", start), ("raw text first", well_read)):
         data, scores = [row["messages"] for row in instructions(max(labels), "train", drawn)], []
         for n in labels:
-            scores.append(fmean(following(teach(model, tokenizer, data[:n], max(2, n // PER_STEP), seed), tokenizer, tests)))
+            tuned, _ = teach(model, tokenizer, data[:n], max(2, n // PER_STEP), seed)
+            scores.append(fmean(following(tuned, tokenizer, tests)))
             rows.append({"part": "labels", "arm": arm, "labels": n, "followed": scores[-1]})
         curves[arm] = scores
     needed = {arm: amount_to_reach(labels, scores, REACHED * curves["base"][-1]).amount for arm, scores in curves.items()}
