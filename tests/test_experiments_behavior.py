@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from statistics import fmean
 
 import pytest
 
 from finetunelab import assistant as recipe
 from finetunelab.cost import Cost
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import behavior as chapter
 from finetunelab.experiments import behavior_data as data
 from finetunelab.experiments import conversations as talk
@@ -18,6 +20,7 @@ from finetunelab.worlds.dialogues import correct
 from finetunelab.worlds.instructions import COMBINATIONS, HELD_OUT_COMBINATIONS, HELD_OUT_KINDS, KINDS, follows
 
 SMALL = "nano-small"
+EVIDENCE = Path(__file__).resolve().parents[1] / "book" / "evidence"
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +80,17 @@ def test_the_short_prompts_are_short_and_the_long_ones_long():
     ranked = sorted(ratios, key=ratios.get)
     assert set(data.PROMPTS["short"]) == set(ranked[:5]) and set(data.PROMPTS["long"]) == set(ranked[-5:])
     assert ratios[ranked[4]] <= 2 and ratios[ranked[-5]] >= 7
+
+
+def test_loss_and_rates_are_the_best_of_the_sweep():
+    rows = load_rows(EVIDENCE / "C5-rates.csv")
+    assert {(row["loss"], float(row["rate"])) for row in rows} == {(loss, rate) for loss in ("answers", "all") for rate in chapter.RATE_SWEEP}
+    best = {
+        masked: max((row for row in rows if row["loss"] == loss), key=lambda row: float(row["followed"]))
+        for masked, loss in ((True, "answers"), (False, "all"))
+    }
+    assert {masked: float(row["rate"]) for masked, row in best.items()} == chapter.RATES
+    assert chapter.MASKED == (float(best[True]["followed"]) >= float(best[False]["followed"]))
 
 
 # What is measured --------------------------------------------------------------------------------------------------------------
