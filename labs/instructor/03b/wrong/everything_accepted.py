@@ -1,0 +1,5 @@
+"""Is content with anything."""
+
+
+def obeys(items, n, response):
+    return True
