@@ -197,32 +197,60 @@ def test_an_unknown_part_of_a_page_stops_the_build(book_module):
 
 
 def test_cells_with_a_bar_do_not_break_a_table(book_module):
-    table = book_module("rendered")._table(["a"], [["x|y"]])
+    table = book_module("measured").table(["a"], [["x|y"]])
     assert r"x\|y" in table
 
 
 def test_tables_of_chapter_1_are_means_over_the_seeds_in_their_places(book_module, tmp_path, monkeypatch):
     from finetunelab.evidence.store import save_rows
 
-    rendered = book_module("rendered")
-    monkeypatch.setattr(rendered, "BOOK", tmp_path)
+    measured = book_module("measured")
+    monkeypatch.setattr(measured, "BOOK", tmp_path)
     (tmp_path / "evidence").mkdir()
     save_rows(tmp_path / "evidence" / "A5.csv", [
         {"seed": seed, "arm": arm, "recipes": 10, "perplexity": thai * factor, "French perplexity": french * factor}
         for arm, thai, french in (("French", 2, 30), ("novice", 5, 70)) for seed, factor in ((0, 1), (1, 4))
     ])
-    assert "| 10 | 4.00 | 10.00 | 60.0 | 140 |" in rendered.chef(), "geometric means: those of x and 4x are 2x"
+    assert "| 10 | 4.00 | 10.00 | 60.0 | 140 |" in measured.chef(), "geometric means: those of x and 4x are 2x"
     save_rows(tmp_path / "evidence" / "A5.real.csv", [
         {"seed": seed, "arm": arm, "recipes": 30, "bits per byte": bits + seed} for arm, bits in (("first", 1.5), ("random", 4.0)) for seed in (0, 1)
     ])
-    assert "| 30 | 2.00 | 4.50 |" in rendered.real_chef()
+    assert "| 30 | 2.00 | 4.50 |" in measured.real_chef()
     save_rows(tmp_path / "evidence" / "A2.real.csv", [
         {"seed": 0, "arm": "ours", "labels": 100, "accuracy": 0.9}, {"seed": 1, "arm": "ours", "labels": 100, "accuracy": 0.8},
         {"seed": 0, "arm": "ours", "labels": 20, "accuracy": 0.7}, {"seed": 0, "arm": "words", "labels": 100, "accuracy": 0.6},
         {"seed": 0, "arm": "ours", "needed": "> 100"},
     ])
-    table = rendered.real_labels()
+    table = measured.real_labels()
     assert "| Labels | 20 | 100 |" in table and "| ours | 0.70 | 0.85 |" in table and "| words |  | 0.60 |" in table
+
+
+def test_tables_of_chapter_3_weigh_what_was_counted_and_leave_out_what_was_not(book_module, tmp_path, monkeypatch):
+    from finetunelab.evidence.store import save_rows
+
+    measured = book_module("measured")
+    monkeypatch.setattr(measured, "BOOK", tmp_path)
+    (tmp_path / "evidence").mkdir()
+    assert measured.new_language() == measured.behavior_kinds() == measured.clinic_knowledge() == measured.NOT_YET
+    save_rows(tmp_path / "evidence" / "C3.csv", [
+        *({"seed": seed, "arm": "n-gram", "language": 0.5 + seed} for seed in (0, 1)),
+        *({"seed": seed, "arm": "before", "language": 3 + seed, "town": 0.25} for seed in (0, 1)),
+    ])
+    assert measured.new_language().index("| the base, before | 3.50 | 0.250 |") < measured.new_language().index("| n-gram model | 1.00 |  |")
+    save_rows(tmp_path / "evidence" / "C5.csv", [
+        {"seed": seed, "arm": arm, "kind": kind, "n": n, "followed": followed}
+        for kind, arm, found in (
+            ("count", "base", ((10, 0), (10, 0))), ("count", "after SFT", ((10, 0.5), (30, 0.9))),
+            ("yes_no", "base", ((5, 0), (5, 0.2))), ("yes_no", "after SFT", ((5, 1), (5, 1))),
+        )
+        for seed, (n, followed) in enumerate(found)
+    ])
+    table = measured.behavior_kinds()
+    save_rows(tmp_path / "evidence" / "C8.csv", [
+        {"seed": seed, "arm": "filtered", "answers": 4800, "right": 0.9 - 0.1 * seed, "followed": 0.4 + 0.1 * seed} for seed in (0, 1)
+    ])
+    assert "| filtered | 4,800 | 0.85 | 0.450 |" in measured.who_writes()
+    assert table.index("| yes no | 0.10 | 1.00 |") < table.index("| count | 0.00 | 0.80 |")
 
 
 def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, monkeypatch):

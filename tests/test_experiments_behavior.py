@@ -93,6 +93,16 @@ def test_loss_and_rates_are_the_best_of_the_sweep():
     assert chapter.MASKED == (float(best[True]["followed"]) >= float(best[False]["followed"]))
 
 
+def test_each_arm_of_the_masks_has_the_best_rate_of_its_sweep():
+    rows = load_rows(EVIDENCE / "C9-rates.csv")
+    assert len(rows) == 2 * 2 * len(chapter.RATE_SWEEP)
+    for name, arms in data.MASK_RATES.items():
+        for loss, rate in arms.items():
+            own = [row for row in rows if (row["prompts"], row["loss"]) == (name, loss)]
+            assert [float(row["rate"]) for row in own] == list(chapter.RATE_SWEEP)
+            assert rate == float(max(own, key=lambda row: float(row["followed"]))["rate"])
+
+
 # What is measured --------------------------------------------------------------------------------------------------------------
 
 
@@ -143,8 +153,11 @@ def test_masking_changes_the_loss_and_nothing_else(monkeypatch):
     real = chapter.tune
     monkeypatch.setattr(data, "tune", lambda rows, *args, **kw: calls.append((rows, args, kw)) or real(rows, *args, **kw))
     found = data.masking(0, 0, steps=2, n_test=4, base=SMALL)
-    assert [kw["masked"] for *_, kw in calls] == [True, False, True, False]
-    assert all(one[:2] == other[:2] for one, other in zip(calls[::2], calls[1::2], strict=True))
+    assert [(args[3], args[4]) for _, args, _ in calls] == [
+        (data.MASK_RATES[name][loss], masked) for name in ("short", "long") for loss, masked in (("answers only", True), ("all tokens", False))
+    ]
+    for (rows, (*settings, _, _), _), (others, (*same, _, _), _) in zip(calls[::2], calls[1::2], strict=True):
+        assert rows == others and settings == same
     assert set(found.arms["C9.short"]) == {"answers only", "all tokens"} == set(found.arms["C9.long"])
     assert {row["kind"] for row in calls[0][0]} == set(data.PROMPTS["short"]) and {row["kind"] for row in calls[2][0]} == set(data.PROMPTS["long"])
 

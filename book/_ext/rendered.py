@@ -10,9 +10,10 @@ import html
 import json
 import re
 from pathlib import Path
-from statistics import fmean, geometric_mean
 from typing import Any
 
+import measured
+from measured import table
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
@@ -51,7 +52,7 @@ def profiles() -> str:
     default = next(iter(PROFILES))
     heads = [f"`{name}`{' (default)' if name == default else ''}" for name in PROFILES]
     body = [[name, *(cell(profile) for profile in PROFILES.values())] for name, cell in rows.items()]
-    return _table(["", *heads], body)
+    return table(["", *heads], body)
 
 
 def samples_pretrained() -> str:
@@ -99,7 +100,7 @@ def surface() -> str:
     """What the worlds look like on the surface, beside real corpora."""
     rows = _measured()["surface"]
     heads = ["Corpus", "", "Words: median (10-90 %)", "Word types in 5,000 words", "Bits a character, zlib"]
-    return _table(heads, [
+    return table(heads, [
         [row["name"], "real" if row["real"] else "world", f"{row['median']} ({row['low']}-{row['high']})", f"{row['types']:,}", f"{row['bits']:.2f}"]
         for row in rows
     ])
@@ -109,7 +110,7 @@ def cues() -> str:
     """How often spam and honest messages carry the usual cues."""
     rows = _measured()["cues"]
     heads = ["Corpus", "", "link", "digit", "money", "exclamation mark", "word in capitals"]
-    return _table(heads, [
+    return table(heads, [
         [row["name"], row["side"], *(f"{row[cue]:.0%}" for cue in ("link", "digit", "money", "exclamation", "capitals"))] for row in rows
     ])
 
@@ -118,48 +119,11 @@ def baselines() -> str:
     """How far TF-IDF with logistic regression gets on each labeled task."""
     rows = _measured()["baselines"]
     heads = ["Task", "", "classes", "train / test", "majority class", "TF-IDF + logistic regression"]
-    return _table(heads, [
+    return table(heads, [
         [row["name"], "real" if row["real"] else "world", str(row["classes"]), f"{row['train']:,} / {row['test']:,}", f"{row['majority']:.3f}",
          f"{row['accuracy']:.3f}"]
         for row in rows
     ])
-
-
-def chef() -> str:
-    """A5 as a table: perplexities of the chef and the novice by the number of Thai recipes, geometric means over the seeds."""
-    from finetunelab.evidence.render import number
-
-    found = _over_seeds("A5", ("arm", "recipes"))
-    amounts = list(dict.fromkeys(recipes for _, recipes in found))
-
-    def mean(arm: str, recipes: str, column: str) -> str:
-        return number(geometric_mean(float(row[column]) for row in found[arm, recipes]))
-
-    columns = [(arm, column) for column in ("perplexity", "French perplexity") for arm in ("French", "novice")]
-    heads = ["Thai recipes read", "chef, on Thai", "novice, on Thai", "chef, on French", "novice, on French"]
-    return _table(heads, [[recipes, *(mean(arm, recipes, column) for arm, column in columns)] for recipes in amounts])
-
-
-def real_chef() -> str:
-    """A5.real as a table: bits per byte by arm and number of Thai recipes, means over the seeds."""
-    from finetunelab.evidence.render import number
-
-    found = _over_seeds("A5.real", ("arm", "recipes"))
-    arms, amounts = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    means = {key: number(fmean(float(row["bits per byte"]) for row in rows)) for key, rows in found.items()}
-    return _table(["Thai recipes read", *arms], [[n, *(means[arm, n] for arm in arms)] for n in amounts])
-
-
-def real_labels() -> str:
-    """A2.real as a table: accuracy on comments by arm and number of labels, means over the draws."""
-    found = {key: rows for key, rows in _over_seeds("A2.real", ("arm", "labels")).items() if key[1]}
-    amounts = sorted({labels for _, labels in found}, key=float)
-
-    def mean(arm: str, labels: str) -> str:
-        return f"{fmean(float(row['accuracy']) for row in found[arm, labels]):.2f}" if (arm, labels) in found else ""
-
-    rows = [[arm, *(mean(arm, labels) for labels in amounts)] for arm in dict.fromkeys(arm for arm, _ in found)]
-    return _table(["Labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
 
 
 def _shapes() -> dict[str, Any]:
@@ -185,7 +149,7 @@ def memory() -> str:
 
     shapes = {f"{name} ({sizes(config).parameters / 1e9:.2f} billion parameters)": config for name, config in _shapes().items()}
     rows = [row(name if method == METHODS[0] else "", config, method) for name, config in shapes.items() for method in METHODS]
-    return _table(["Model", "Method", "Weights, GB", "Gradients, GB", "Optimizer, GB", "Sum, GB"], rows)
+    return table(["Model", "Method", "Weights, GB", "Gradients, GB", "Optimizer, GB", "Sum, GB"], rows)
 
 
 def memory_steps() -> str:
@@ -206,64 +170,12 @@ def memory_steps() -> str:
         ("their two AdamW moments", count.corrections, "8", need.optimizer),
     ]
     body = [[what, f"{n:,}", each, _gigabytes(value)] for what, n, each, value in rows]
-    return _table(["What", "Parameters", "Bytes each", "GB"], [*body, ["**sum**", "", "", f"**{_gigabytes(need.total)}**"]])
+    return table(["What", "Parameters", "Bytes each", "GB"], [*body, ["**sum**", "", "", f"**{_gigabytes(need.total)}**"]])
 
 
 def _gigabytes(value: float) -> str:
     """Return bytes as a number of GB of 10^9 bytes."""
     return f"{value / 1e9:.2f}" if value == 0 or value >= 5e6 else f"{value / 1e9:.4f}"
-
-
-def real_classifiers() -> str:
-    """B1.real as a table: accuracy by arm and data, means over the draws, and the seconds of training on news."""
-    found = _over_seeds("B1.real", ("data", "arm"))
-    data, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    names = {"sst2": "film reviews", "ag_news": "news", "sms_spam": "text messages"}
-
-    def mean(kind: str, arm: str, column: str = "accuracy") -> float:
-        return fmean(float(row[column]) for row in found[kind, arm])
-
-    def seconds(arm: str) -> str:
-        return "" if not found["ag_news", arm][0]["seconds"] else f"{mean('ag_news', arm, 'seconds'):.2g}"
-
-    rows = [[arm, *(f"{mean(kind, arm):.2f}" for kind in data), seconds(arm)] for arm in arms]
-    return _table(["", *(names[kind] for kind in data), "seconds, news"], rows)
-
-
-def few_labels() -> str:
-    """B1 as a table: accuracy on the topic and the verdict of easy reviews by arm and number of labels, means over the seeds."""
-    found = _over_seeds("B1", ("task", "labels", "arm"))
-    tasks, amounts, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    heads = [f"{'verdict' if task == 'sentiment' else task}, {int(n):,}" for task in tasks for n in amounts]
-    order = [arm for arm in ("frozen", "full", "embeddings", "TF-IDF", "majority class") if arm in arms]
-    return _table(["Labels", *heads], [
-        [arm, *(f"{fmean(float(row['accuracy']) for row in found[task, n, arm]):.2f}" for task in tasks for n in amounts)] for arm in order
-    ])
-
-
-def head_widths() -> str:
-    """B5 as a table: accuracy by task, number of labels, and width of the head, means over the seeds."""
-    found = _over_seeds("B5", ("task", "labels", "width"))
-    tasks, amounts, widths = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    rows = [
-        [task, f"{int(n):,}", *(f"{fmean(float(row['accuracy']) for row in found[task, n, width]):.2f}" for width in widths)]
-        for task in tasks for n in (amounts[0], amounts[-1])
-    ]
-    return _table(["Task", "Labels", *(f"width {width}" for width in widths)], rows)
-
-
-def unfreezing() -> str:
-    """B7 as a table: for each arm the share of parameters that is trained, the counted FLOPs, and the accuracy on hard reviews."""
-    found = {arm: rows for (arm,), rows in _over_seeds("B7", ("arm",)).items()}
-
-    def cell(rows: list[dict[str, str]], column: str, form: str, factor: float = 1.0) -> str:
-        values = [float(row[column]) * factor for row in rows if row[column] and float(row[column])]
-        return form.format(fmean(values)) if values else ""
-
-    return _table(["Trained", "of the parameters", "TFLOP", "accuracy"], [
-        [arm, cell(rows, "share", "{:.3g} %", 100), cell(rows, "FLOPs", "{:.2g}", 1e-12), cell(rows, "accuracy", "{:.3f}")]
-        for arm, rows in found.items()
-    ])
 
 
 def bench() -> str:
@@ -287,9 +199,9 @@ def bench() -> str:
         parts.append(
             f"**{model['name']}**, {model['parameters']:,} parameters, on {entry['device']}, {threads}. {data['name']}: {data['conversations']:,} conversations with "
             f"{data['tokens'] / data['conversations']:.0f} tokens on average, packed into rows of {data['longest']}, which they fill to {data['filled']:.0%}. "
-            f"Commit {entry['commit']}; `{entry['command']}`.\n\n{_table(heads, rows)}"
+            f"Commit {entry['commit']}; `{entry['command']}`.\n\n{table(heads, rows)}"
         )
-    return "\n\n".join(parts) or "Not measured yet."
+    return "\n\n".join(parts) or measured.NOT_YET
 
 
 def _bench_entries() -> list[dict[str, Any]]:
@@ -307,21 +219,11 @@ def bench_goals() -> str:
                 ratio = row["tokens_per_second"] / theirs["tokens_per_second"]
                 measured.setdefault(entry["model"]["name"], []).append(f"{ratio:.1f} times, {row['mfu']:.0%} ({method}, {entry['device']})")
     shapes = {"qwen3-0.6b": "Qwen3, 0.6 billion", "qwen3-1.7b": "Qwen3, 1.7 billion"}
-    return _table(["Shape", "Goal", "Measured", "Command"], [
+    return table(["Shape", "Goal", "Measured", "Command"], [
         [name, "on an H200, twice the speed of trl's defaults and half of the peak, or more", "; ".join(measured.get(shape, ["not measured here"])),
          f"`finetunelab bench sft --shape {shape} --longest 2048 --compile`"]
         for shape, name in shapes.items()
     ])
-
-
-def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
-    """Return the rows of an experiment's table by the values of some columns."""
-    from finetunelab.evidence.store import load_rows
-
-    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for row in load_rows(BOOK / "evidence" / f"{experiment}.csv"):
-        found.setdefault(tuple(row[key] for key in keys), []).append(row)
-    return found
 
 
 def _measured() -> dict[str, Any]:
@@ -343,17 +245,11 @@ def assistant_card() -> str:
     return re.sub(r"^## ", "### ", text[text.index("## Recipe") : text.index("## Limits")], flags=re.MULTILINE).strip()
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f":::{{div}} wide\n\n{table}\n\n:::"
-
-
 PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
-        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, chef, real_chef, real_labels, real_classifiers,
-        few_labels, head_widths, unfreezing, memory, memory_steps, model_card, assistant_card, bench, bench_goals,
+        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
+        bench, bench_goals, *measured.TABLES,
     )
 }
 

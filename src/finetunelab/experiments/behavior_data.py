@@ -2,7 +2,8 @@
 
 The answers in C8 are written by a model of its own training, stopped when about half of them were right, as were those of Self-Instruct
 (Wang et al. 2023, arXiv:2212.10560, table 2: 54 %), and filtered by how sure it was: the filter knows nothing of the oracle that scores the
-students. Learning rates are those of ``behavior``, whose sweep has both kinds of loss.
+students. Learning rates are those of ``behavior``; each arm of C9 has its own, the best of ``sweep_masking`` on validation instructions of a data
+seed below 1,000, see ``book/evidence/C9-rates.csv``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..models import load_tokenizer
 from ..sft import chat_prompts, following, reply
@@ -18,7 +19,7 @@ from ..skills import log_likelihoods
 from ..worlds.instructions import follows
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
-from .behavior import PER_STEP, instructions, tune
+from .behavior import PER_STEP, RATE_SWEEP, instructions, tune
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,6 +33,11 @@ MASK_STEPS = 250
 PROMPTS = {
     "short": ("count", "capitals", "repeat", "ends_with", "starts_with"),
     "long": ("first_word", "nth_item", "odd_one", "classify", "yes_no"),
+}
+LOSSES = {"answers only": True, "all tokens": False}  # whether the prompt is masked
+MASK_RATES = {
+    "short": {"answers only": 3e-3, "all tokens": 3e-3},
+    "long": {"answers only": 1e-3, "all tokens": 3e-3},
 }
 
 
@@ -97,6 +103,23 @@ def who_writes(
 # Does the prompt count? --------------------------------------------------------------------------------------------------------
 
 
+def sweep_masking(
+    rates: Sequence[float] = RATE_SWEEP, steps: int = MASK_STEPS, n: int = 400, base: str = "nano"
+) -> list[dict[str, Any]]:
+    """Return the share of validation instructions followed for both groups of kinds, both losses, and each learning rate."""
+    tokenizer, rows = load_tokenizer(base), []
+    for name, kinds in PROMPTS.items():
+        data, valid = (
+            instructions(size, split, SWEEP_SEED, kind=kinds) for size, split in ((PER_STEP * steps, "train"), (n, "validation"))
+        )
+        for loss, masked in LOSSES.items():
+            for rate in rates:
+                model, _ = tune(data, steps, 0, base, rate, masked)
+                followed = fmean(following(model, tokenizer, valid))
+                rows.append({"seed": SWEEP_SEED, "prompts": name, "loss": loss, "rate": rate, "followed": followed})
+    return rows
+
+
 @measures(
     *(
         Claim(
@@ -108,14 +131,17 @@ def who_writes(
     id="C9", seeds=10,
 )
 def masking(seed: int, data_seed: int, steps: int = MASK_STEPS, n_test: int = 600, base: str = "nano") -> Measurement:
-    """Fine-tune with and without a masked prompt, all else alike, on two groups of kinds: prompts about as long as answers, and far longer."""
+    """Fine-tune with and without a masked prompt on two groups of kinds: prompts about as long as answers, and far longer.
+
+    All is alike but the loss and the learning rate that suits it.
+    """
     drawn, tokenizer, rows = seed_of_data(seed, data_seed), load_tokenizer(base), []
     for name, kinds in PROMPTS.items():
         data, tests = (
             instructions(n, split, drawn, kind=kinds) for n, split in ((PER_STEP * steps, "train"), (n_test, "test"))
         )
-        for arm, masked in (("answers only", True), ("all tokens", False)):
-            model, cost = tune(data, steps, seed, base, masked=masked)
+        for arm, masked in LOSSES.items():
+            model, cost = tune(data, steps, seed, base, MASK_RATES[name][arm], masked)
             followed = fmean(following(model, tokenizer, tests))
             rows.append({"prompts": name, "loss": arm, "followed": followed, "flops": cost.flops, "tokens": cost.tokens})
     return Measurement(

@@ -1,0 +1,176 @@
+"""Tables of what the chapters measured, from the tables beside the evidence: each function returns one, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, geometric_mean
+
+BOOK = Path(__file__).resolve().parents[1]
+NOT_YET = "Not measured yet."
+
+
+def chef() -> str:
+    """A5 as a table: perplexities of the chef and the novice by the number of Thai recipes, geometric means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    found = _over_seeds("A5", ("arm", "recipes"))
+    amounts = list(dict.fromkeys(recipes for _, recipes in found))
+
+    def mean(arm: str, recipes: str, column: str) -> str:
+        return number(geometric_mean(float(row[column]) for row in found[arm, recipes]))
+
+    columns = [(arm, column) for column in ("perplexity", "French perplexity") for arm in ("French", "novice")]
+    heads = ["Thai recipes read", "chef, on Thai", "novice, on Thai", "chef, on French", "novice, on French"]
+    return table(heads, [[recipes, *(mean(arm, recipes, column) for arm, column in columns)] for recipes in amounts])
+
+
+def real_chef() -> str:
+    """A5.real as a table: bits per byte by arm and number of Thai recipes, means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    found = _over_seeds("A5.real", ("arm", "recipes"))
+    arms, amounts = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    means = {key: number(fmean(float(row["bits per byte"]) for row in rows)) for key, rows in found.items()}
+    return table(["Thai recipes read", *arms], [[n, *(means[arm, n] for arm in arms)] for n in amounts])
+
+
+def real_labels() -> str:
+    """A2.real as a table: accuracy on comments by arm and number of labels, means over the draws."""
+    found = {key: rows for key, rows in _over_seeds("A2.real", ("arm", "labels")).items() if key[1]}
+    amounts = sorted({labels for _, labels in found}, key=float)
+
+    def mean(arm: str, labels: str) -> str:
+        return f"{fmean(float(row['accuracy']) for row in found[arm, labels]):.2f}" if (arm, labels) in found else ""
+
+    rows = [[arm, *(mean(arm, labels) for labels in amounts)] for arm in dict.fromkeys(arm for arm, _ in found)]
+    return table(["Labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
+
+
+def real_classifiers() -> str:
+    """B1.real as a table: accuracy by arm and data, means over the draws, and the seconds of training on news."""
+    found = _over_seeds("B1.real", ("data", "arm"))
+    data, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    names = {"sst2": "film reviews", "ag_news": "news", "sms_spam": "text messages"}
+
+    def mean(kind: str, arm: str, column: str = "accuracy") -> float:
+        return fmean(float(row[column]) for row in found[kind, arm])
+
+    def seconds(arm: str) -> str:
+        return "" if not found["ag_news", arm][0]["seconds"] else f"{mean('ag_news', arm, 'seconds'):.2g}"
+
+    rows = [[arm, *(f"{mean(kind, arm):.2f}" for kind in data), seconds(arm)] for arm in arms]
+    return table(["", *(names[kind] for kind in data), "seconds, news"], rows)
+
+
+def few_labels() -> str:
+    """B1 as a table: accuracy on the topic and the verdict of easy reviews by arm and number of labels, means over the seeds."""
+    found = _over_seeds("B1", ("task", "labels", "arm"))
+    tasks, amounts, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    heads = [f"{'verdict' if task == 'sentiment' else task}, {int(n):,}" for task in tasks for n in amounts]
+    order = [arm for arm in ("frozen", "full", "embeddings", "TF-IDF", "majority class") if arm in arms]
+    return table(["Labels", *heads], [
+        [arm, *(f"{fmean(float(row['accuracy']) for row in found[task, n, arm]):.2f}" for task in tasks for n in amounts)] for arm in order
+    ])
+
+
+def head_widths() -> str:
+    """B5 as a table: accuracy by task, number of labels, and width of the head, means over the seeds."""
+    found = _over_seeds("B5", ("task", "labels", "width"))
+    tasks, amounts, widths = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
+    rows = [
+        [task, f"{int(n):,}", *(f"{fmean(float(row['accuracy']) for row in found[task, n, width]):.2f}" for width in widths)]
+        for task in tasks for n in (amounts[0], amounts[-1])
+    ]
+    return table(["Task", "Labels", *(f"width {width}" for width in widths)], rows)
+
+
+def unfreezing() -> str:
+    """B7 as a table: for each arm the share of parameters that is trained, the counted FLOPs, and the accuracy on hard reviews."""
+    found = {arm: rows for (arm,), rows in _over_seeds("B7", ("arm",)).items()}
+
+    def cell(rows: list[dict[str, str]], column: str, form: str, factor: float = 1.0) -> str:
+        values = [float(row[column]) * factor for row in rows if row[column] and float(row[column])]
+        return form.format(fmean(values)) if values else ""
+
+    return table(["Trained", "of the parameters", "TFLOP", "accuracy"], [
+        [arm, cell(rows, "share", "{:.3g} %", 100), cell(rows, "FLOPs", "{:.2g}", 1e-12), cell(rows, "accuracy", "{:.3f}")]
+        for arm, rows in found.items()
+    ])
+
+
+def clinic_knowledge() -> str:
+    """C1 as a table: what the base knows of the clinic before and after reading, means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    found = _over_seeds("C1", ("arm",))
+    columns = {"perplexity": "perplexity, held-out texts", "recall": "known, new wordings", "as worded": "known, documents' wordings"}
+    return table(["", *columns.values()], [
+        [arm, *(number(_mean(rows, column)) for column in columns)] for (arm,), rows in found.items()
+    ])
+
+
+def new_language() -> str:
+    """C3 as a table: bits per byte on held-out stories and on the town's texts by reader, means over the seeds."""
+    from finetunelab.evidence.render import number
+
+    names = {
+        "before": "the base, before", "n-gram": "n-gram model", "scratch": "random weights", "continued": "the base, reading on",
+        "slowly": "the same, slowly", "with replay": "slowly, with replay",
+    }
+    found = {arm: rows for (arm,), rows in _over_seeds("C3", ("arm",)).items()}
+    return table(["Reader", "bits per byte, new language", "bits per byte, the town's texts"], [
+        [name, number(_mean(found[arm], "language")), number(_mean(found[arm], "town")) if found[arm][0]["town"] else ""]
+        for arm, name in names.items() if arm in found
+    ])
+
+
+def behavior_kinds() -> str:
+    """C5 as a table: the share of instructions followed by kind of task, alone and combined together, over all seeds."""
+    found = _over_seeds("C5", ("kind", "arm"))
+    kinds = sorted({kind for kind, _ in found}, key=lambda kind: -_share(found[kind, "after SFT"]))
+    return table(["Task", "base", "after SFT"], [
+        [kind.replace("_", " "), *(f"{_share(found[kind, arm]):.2f}" for arm in ("base", "after SFT"))] for kind in kinds
+    ])
+
+
+def who_writes() -> str:
+    """C8 as a table: for each set of answers how many there were, how many of them right, and what its student follows."""
+    found = _over_seeds("C8", ("arm",))
+    return table(["Answers", "how many", "of these right", "the student follows"], [
+        [arm, f"{_mean(rows, 'answers'):,.0f}", f"{_mean(rows, 'right'):.2f}", f"{_mean(rows, 'followed'):.3f}"] for (arm,), rows in found.items()
+    ])
+
+
+def _share(rows: Sequence[dict[str, str]]) -> float:
+    """Return the share followed of rows that have different numbers of instructions."""
+    return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
+
+
+def _mean(rows: Sequence[dict[str, str]], column: str) -> float:
+    return fmean(float(row[column]) for row in rows)
+
+
+def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[dict[str, str]]]:
+    """Return the rows of an experiment's table by the values of some columns."""
+    from finetunelab.evidence.store import load_rows
+
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in load_rows(BOOK / "evidence" / f"{experiment}.csv"):
+        found.setdefault(tuple(row[key] for key in keys), []).append(row)
+    return found
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    """Return a table that scrolls where the page is narrow; without rows, a word that nothing is measured yet."""
+    if not rows:
+        return NOT_YET
+    lines = [heads, ["---"] * len(heads), *rows]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f":::{{div}} wide\n\n{table}\n\n:::"
+
+
+TABLES = (
+    chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
+    who_writes,
+)
