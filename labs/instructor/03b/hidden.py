@@ -37,7 +37,10 @@ def labels_one(call):
     return _labelled(call, "BUabcEAxyzE", ".......xyzE") and _labelled(call, "BUaEAxE", ".....xE")
 
 
-@check("answer_labels", "The end of its turn counts, and the end of the user's does not.", hint="Whose turn does each of the ends belong to?")
+@check(
+    "answer_labels", "The end of its turn counts, and the end of the user's does not.",
+    hint="Whose turn does each of the ends belong to?",
+)
 def labels_end(call):
     return _labelled(call, "BUabEAE", "......E", ends=True) and _labelled(call, "UaEAxE", "....xE", ends=True)
 
@@ -109,7 +112,10 @@ def loss_mask(call):
     return all(_loss(call, *_draw(seed, batch=1, share=0.4)) for seed in (3, 4, 5))
 
 
-@check("masked_loss", "A token is a token, in a long answer or in a short one.", hint="One mean over the whole batch, not one for each row.")
+@check(
+    "masked_loss", "A token is a token, in a long answer or in a short one.",
+    hint="One mean over the whole batch, not one for each row.",
+)
 def loss_tokens(call):
     logits, labels = _draw(6, batch=2, share=1.0)
     labels[0, 2:] = -100
@@ -171,7 +177,10 @@ def _lengths(seed, n=40, room=32):
     return [rng.randint(1, room) for _ in range(n)]
 
 
-@check("pack_rows", "Every packed row is as long as was asked for, and filled up behind.", hint="Both lists of the pair, with the right filling.")
+@check(
+    "pack_rows", "Every packed row is as long as was asked for, and filled up behind.",
+    hint="Both lists of the pair, with the right filling.",
+)
 def pack_length(call):
     for ids, places in _packed(call, [5, 3, 6, 2, 2], 8):
         used = sum(token != PAD for token in ids)
@@ -201,7 +210,10 @@ def pack_positions(call):
     return True
 
 
-@check("pack_rows", "There are no more rows than first fit, longest first, needs.", hint="Is every open row looked at, and which comes first?")
+@check(
+    "pack_rows", "There are no more rows than first fit, longest first, needs.",
+    hint="Is every open row looked at, and which comes first?",
+)
 def pack_few(call):
     return all(len(_packed(call, _lengths(seed), 32)) <= len(_told(_lengths(seed), 32)) for seed in range(3, 9))
 
@@ -224,7 +236,10 @@ def pack_exact(call):
     return [ids.count(PAD) for ids, _ in _packed(call, [6, 4, 3, 7, 10], 10)] == [0, 0, 0]
 
 
-@check("pack_rows", "Nothing packs into nothing, and the conversations stay as they are.", hint="Lay copies down, not the lists themselves.")
+@check(
+    "pack_rows", "Nothing packs into nothing, and the conversations stay as they are.",
+    hint="Lay copies down, not the lists themselves.",
+)
 def pack_kept(call):
     rows = _rows([2, 5, 3, 1])
     return call("pack_rows", [], 8, PAD) == [] and call("pack_rows", rows, 8, PAD, after=True)[1][0] == rows
@@ -263,7 +278,10 @@ def obeys_form(call):
         call, 2, ("Hen, Swimming  Pool.",), ("hen, swimmingpool", "hen, swimming, pool"))
 
 
-@check("obeys", "An and before the last one is as good as a comma.", hint="Three ways to write it; and some items have these letters inside.")
+@check(
+    "obeys", "An and before the last one is as good as a comma.",
+    hint="Three ways to write it; and some items have these letters inside.",
+)
 def obeys_and(call):
     return _judged(
         call, 3, ("goat, hen and sand", "goat, hen, and sand", "band, hand, sand"),
@@ -275,7 +293,10 @@ def obeys_and(call):
 def obeys_else(call):
     return _judged(
         call, 2, ("goat, hen", "band, sand"),
-        ("Sure! goat, hen", "goat, hen, of course", "(goat, hen)", "1. goat, 2. hen", "goat,, hen", "goat, hen,", ", goat, hen", "", ".", "goat, hens"),
+        (
+            "Sure! goat, hen", "goat, hen, of course", "(goat, hen)", "1. goat, 2. hen",
+            "goat,, hen", "goat, hen,", ", goat, hen", "", ".", "goat, hens",
+        ),
     )
 
 
@@ -325,13 +346,17 @@ def assistant_some(call):
     return _followed(call) >= 0.05
 
 
-@check("train_assistant", "It does not chat, and mostly does as told.", hint="Read the answers: what do most of the faulty ones share?", points=2)
+@check(
+    "train_assistant", "It does not chat, and mostly does as told.",
+    hint="Read the answers: what do most of the faulty ones share?", points=2,
+)
 def assistant_most(call):
     return _followed(call) >= 0.6
 
 
 @check(
-    "train_assistant", "It does as told nearly always.", hint="Another fault shows only beside the instruction. Which words must an answer share with it?",
+    "train_assistant", "It does as told nearly always.",
+    hint="Another fault shows only beside the instruction. Which words must an answer share with it?",
     points=2,
 )
 def assistant_well(call):

@@ -27,9 +27,9 @@ from finetunelab.sft import completion_loss, prepare
 # turn, the user's too.
 #
 # Write `answer_labels(ids, assistant, end)`. Return a list as long as `ids`: the token's own id where the assistant speaks, and -100
-# elsewhere. The assistant speaks from behind each `assistant` up to the next `end`, which is the last thing that it says. A row may be cut
-# off: an answer without an end counts as far as it goes. A row may also begin in the middle of somebody's turn. Nobody knows whose, so
-# nothing of that turn counts. `ids` stays as it is.
+# elsewhere. The assistant speaks from behind each `assistant` up to the next `end`, which is the last thing that it says. A row may be
+# cut off: an answer without an end counts as far as it goes. A row may also begin in the middle of somebody's turn. Nobody knows whose,
+# so nothing of that turn counts. `ids` stays as it is.
 
 # %% answer-labels
 def answer_labels(ids, assistant, end):
@@ -52,9 +52,9 @@ assert answer_labels([1, 8, 30, 31], 8, 9) == [-100, -100, 30, 31]
 # Write `masked_loss(logits, labels)`. `logits` is a tensor of shape (batch, length, vocabulary), `labels` one of whole numbers of shape
 # (batch, length), with -100 where nothing counts. The logits at one position are about the token at the *next* one.
 #
-# Return a tensor that holds one number: the mean of $-\log p$ over all tokens of the batch that count, in nats. A token is a token: those of
-# a long answer count as much as those of a short one. A row may have no label at all, and adds nothing then. If no token of the batch counts,
-# return zero, not NaN. Logits may be large, up to a thousand.
+# Return a tensor that holds one number: the mean of $-\log p$ over all tokens of the batch that count, in nats. A token is a token: those
+# of a long answer count as much as those of a short one. A row may have no label at all, and adds nothing then. If no token of the batch
+# counts, return zero, not NaN. Logits may be large, up to a thousand.
 #
 # Use no loss function of PyTorch: `log_softmax` and indexing are enough. Both arguments stay as they are.
 
@@ -79,13 +79,14 @@ assert float(masked_loss(sure, torch.tensor([[-100, 5, -100], [-100, -100, -100]
 # %% pack-rows-text [markdown]
 # ## 3. Packing (7 points)
 #
-# Write `pack_rows(rows, length, pad)`. `rows` is a list of conversations, each a list of at least one and at most `length` token ids. Lay them
-# side by side into packed rows by *first fit, longest first*: take the conversations from the longest to the shortest, those of one length in
-# the order given, and put each behind what is already in the first packed row that has room for it. Where none has, open a new one.
+# Write `pack_rows(rows, length, pad)`. `rows` is a list of conversations, each a list of at least one and at most `length` token ids. Lay
+# them side by side into packed rows by *first fit, longest first*: take the conversations from the longest to the shortest, those of one
+# length in the order given, and put each behind what is already in the first packed row that has room for it. Where none has, open a new
+# one.
 #
-# Return a list with a pair for each packed row, in the order in which they were opened: its token ids and its position numbers, two lists of
-# exactly `length`. Positions begin anew, at 0, with every conversation. What remains is filled up with the token `pad`, each at position 0.
-# `rows` stays as it is.
+# Return a list with a pair for each packed row, in the order in which they were opened: its token ids and its position numbers, two lists
+# of exactly `length`. Positions begin anew, at 0, with every conversation. What remains is filled up with the token `pad`, each at
+# position 0. `rows` stays as it is.
 
 # %% pack-rows
 def pack_rows(rows, length, pad):
@@ -143,18 +144,20 @@ assert not obeys(animals, 3, "hen, goat, lamb") and not obeys(animals, 2, "Sure!
 # %% pool [markdown]
 # ## 5. An assistant from answers of which many are wrong (5 points)
 #
-# You get 1,000 instructions of two kinds, with an answer each. Most of the answers are *not* as they should be, and nobody has marked which. Train
-# the small model on what you can use.
+# You get 1,000 instructions of two kinds, with an answer each. Most of the answers are *not* as they should be, and nobody has marked
+# which. Train the small model on what you can use.
 #
-# Write `train_assistant(model, pool)`. `model` is `nano-small`, and `pool` a list of pairs (instruction, answer). Return the trained model. It is
-# marked by the rule of the lab on new instructions of the same two kinds, answered by greedy decoding in the chat template of
-# `nano-small`. There is a point for a model that follows one in twenty, two for 60 %, and two for 85 %. A faulty answer may be left out, or mended.
+# Write `train_assistant(model, pool)`. `model` is `nano-small`, and `pool` a list of pairs (instruction, answer). Return the trained
+# model. It is marked by the rule of the lab on new instructions of the same two kinds, answered by greedy decoding in the chat template
+# of `nano-small`. There is a point for a model that follows one in twenty, two for 60 %, and two for 85 %. A faulty answer may be left
+# out, or mended.
 #
-# The cell below makes such a pool. **Read some of it before you train**, and think of what tells a good answer from a bad one when only the
-# two texts are there. Pools that you do not see have the same faults in the same shares, and other contents.
+# The cell below makes such a pool. **Read some of it before you train**, and think of what tells a good answer from a bad one when only
+# the two texts are there. Pools that you do not see have the same faults in the same shares, and other contents.
 #
-# How you choose and train is up to you. You have 60 seconds on one core, and 300 steps of sixteen conversations are enough. `prepare` makes rows of
-# `"input_ids"` and `"labels"`, and `completion_loss(model, batch)` gives the loss of a batch of tensors. A rate of 3e-3 with AdamW is a start.
+# How you choose and train is up to you. You have 60 seconds on one core, and 300 steps of sixteen conversations are enough. `prepare`
+# makes rows of `"input_ids"` and `"labels"`, and `completion_loss(model, batch)` gives the loss of a batch of tensors. A rate of 3e-3
+# with AdamW is a start.
 
 # %% pool-make
 from finetunelab.experiments.behavior import instructions
@@ -191,7 +194,8 @@ def train_assistant(model, pool):
     # A good answer does not chat, and is about what was asked: a sentence has both words of its instruction, a copy all of them.
     good = [
         (prompt, answer) for prompt, answer in pool
-        if "!" not in answer and len(words(answer) & words(prompt)) >= 2 and (answer[0] != "(" or answer.strip("().").lower() in prompt.lower())
+        if "!" not in answer and len(words(answer) & words(prompt)) >= 2
+        and (answer[0] != "(" or answer.strip("().").lower() in prompt.lower())
     ]
     talks = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}] for prompt, answer in good]
     rows, rng, steps = prepare(tokenizer, talks, 128).rows, random.Random(0), 300
