@@ -1,0 +1,5 @@
+"""Returns the model as it came."""
+
+
+def teach(model, tokenizer, facts, old):
+    return model
