@@ -298,7 +298,10 @@ def teach_keeps_most(call):
     return share >= 0.4 and town <= 35
 
 
-@check("teach", "It has learned much and lost little.", hint="Both at once: balance old and new in each step, and let the rate fall.", points=2)
+@check(
+    "teach", "It has learned much and lost little.", hint="Both at once: balance old and new in each step, and let the rate fall.",
+    points=2,
+)
 def teach_both(call):
     share, town = _taught(call)
     return share >= 0.6 and town <= 35

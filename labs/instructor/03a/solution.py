@@ -115,8 +115,8 @@ assert best == 0
 #   seed alone: the same seed gives the same list, another seed another one;
 # - the number of steps, rounded, that reads as much of the new as `steps` steps on new texts alone.
 #
-# `share` is from 0 to below 1, and there are enough old texts. `new` and `old` stay as they are. With share 0 nothing is replayed, and the steps
-# stay what they were.
+# `share` is from 0 to below 1, and there are enough old texts. `new` and `old` stay as they are. With share 0 nothing is
+# replayed, and the steps stay what they were.
 
 # %% replay-mix
 def replay_mix(new, old, passes, steps, share, seed):
@@ -145,8 +145,9 @@ assert replay_mix(NEW, OLD, 1, 30, 0, seed=0)[1] == 30
 # among five organs as in exercise 3. There is a point each for at least 45 % and 60 % right; who knows nothing has 20 %, and luck may
 # bring more.
 #
-# And it must keep what it knew. Its perplexity on texts of the town that you do not see is between 10 and 13 before. There is a point each for at
-# most 60 and at most 35 after. These two count only if at least 40 % of the questions are answered rightly. Who has all four gets two more.
+# And it must keep what it knew. Its perplexity on texts of the town that you do not see is between 10 and 13 before. There is a
+# point each for at most 60 and at most 35 after. These two count only if at least 40 % of the questions are answered rightly. Who has
+# all four gets two more.
 #
 # How to write, how to mix, how many steps, and at which rate: all yours. You have 60 seconds on one core.
 
