@@ -1,0 +1,9 @@
+"""Keeps the message of the system and does not count its tokens."""
+
+
+def trim(messages, lengths, longest):
+    first = int(messages[0]["role"] == "system" and len(messages) > 1)
+    for start in range(first, len(messages)):
+        if messages[start]["role"] == "user" and sum(lengths[start:]) <= longest:
+            return [*messages[:first], *messages[start:]]
+    raise ValueError("too long")
