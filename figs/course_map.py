@@ -15,7 +15,7 @@ from finetunelab.plots import FAINT, INK, PALETTE, save, style
 
 ALT = (
     "Map of the course. The ground: a town with known truth, and a small model that has read of it. On it stand chapters 1, adaptation; 2, repurposing; "
-    "3, raw text and demonstrations; 4, human feedback, which builds on 3; and 5, prompts and retrieval. Chapter 6, choosing, lies across the top. "
+    "3, knowledge and behavior; 4, human feedback, which builds on 3; and 5, prompts and retrieval. Chapter 6, choosing, lies across the top. "
     "A band along the side: evidence, every claim measured."
 )
 # left, bottom, width, height, color, title, a line below it
@@ -23,7 +23,7 @@ BOXES = (
     (0, -3, 100, 25, "green", "The ground", "a town with known truth,\nand a small model that has read of it"),
     (0, 24, 48, 18, "sky", "1 Adaptation", "new kinds of data"),
     (52, 24, 48, 18, "sky", "2 Repurposing", "new heads"),
-    (0, 46, 48, 18, "blue", "3 Raw text and\ndemonstrations", ""),
+    (0, 46, 48, 18, "blue", "3 Knowledge and\nbehavior", ""),
     (0, 68, 48, 18, "blue", "4 Human\nfeedback", ""),
     (52, 46, 48, 40, "amber", "5 Prompts and\nretrieval", "no weight\nchanges"),
     (0, 90, 100, 18, "orange", "6 Choosing", "by need, means and cost"),
