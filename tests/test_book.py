@@ -201,6 +201,12 @@ def test_cells_with_a_bar_do_not_break_a_table(book_module):
     assert r"x\|y" in table
 
 
+def test_only_tables_too_wide_for_a_phone_scroll(book_module):
+    measured = book_module("measured")
+    narrow, wide = (measured.table(["task", "share"], [["word " * n, "0.50"]]) for n in (2, 12))
+    assert ":::" not in narrow and wide.startswith(":::{div} wide\n\n| task | share |") and wide.endswith("\n\n:::")
+
+
 def test_tables_of_chapter_1_are_means_over_the_seeds_in_their_places(book_module, tmp_path, monkeypatch):
     from finetunelab.evidence.store import save_rows
 
@@ -250,7 +256,7 @@ def test_tables_of_chapter_3_weigh_what_was_counted_and_leave_out_what_was_not(b
         {"seed": seed, "arm": "filtered", "answers": 4800, "right": 0.9 - 0.1 * seed, "followed": 0.4 + 0.1 * seed} for seed in (0, 1)
     ])
     assert "| filtered | 4,800 | 0.85 | 0.450 |" in measured.who_writes()
-    assert table.index("| yes no | 0.10 | 1.00 |") < table.index("| count | 0.00 | 0.80 |")
+    assert table.index("| yes no | 1.00 | 0.10 |") < table.index("| count | 0.80 | 0.00 |")
 
 
 def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, monkeypatch):

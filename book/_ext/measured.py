@@ -8,6 +8,7 @@ from statistics import fmean, geometric_mean
 
 BOOK = Path(__file__).resolve().parents[1]
 NOT_YET = "Not measured yet."
+PHONE = 44  # letters that the cells of a row may have together on a phone
 
 
 def chef() -> str:
@@ -104,7 +105,7 @@ def clinic_knowledge() -> str:
     from finetunelab.evidence.render import number
 
     found = _over_seeds("C1", ("arm",))
-    columns = {"perplexity": "perplexity, held-out texts", "recall": "known, new wordings", "as worded": "known, documents' wordings"}
+    columns = {"perplexity": "perplexity", "recall": "new wordings", "as worded": "as worded"}
     return table(["", *columns.values()], [
         [arm, *(number(_mean(rows, column)) for column in columns)] for (arm,), rows in found.items()
     ])
@@ -119,7 +120,7 @@ def new_language() -> str:
         "slowly": "the same, slowly", "with replay": "slowly, with replay",
     }
     found = {arm: rows for (arm,), rows in _over_seeds("C3", ("arm",)).items()}
-    return table(["Reader", "bits per byte, new language", "bits per byte, the town's texts"], [
+    return table(["Bits per byte", "new language", "the town"], [
         [name, number(_mean(found[arm], "language")), number(_mean(found[arm], "town")) if found[arm][0]["town"] else ""]
         for arm, name in names.items() if arm in found
     ])
@@ -129,15 +130,15 @@ def behavior_kinds() -> str:
     """C5 as a table: the share of instructions followed by kind of task, alone and combined together, over all seeds."""
     found = _over_seeds("C5", ("kind", "arm"))
     kinds = sorted({kind for kind, _ in found}, key=lambda kind: -_share(found[kind, "after SFT"]))
-    return table(["Task", "base", "after SFT"], [
-        [kind.replace("_", " "), *(f"{_share(found[kind, arm]):.2f}" for arm in ("base", "after SFT"))] for kind in kinds
+    return table(["Task", "after SFT", "base"], [
+        [kind.replace("_", " "), *(f"{_share(found[kind, arm]):.2f}" for arm in ("after SFT", "base"))] for kind in kinds
     ])
 
 
 def who_writes() -> str:
     """C8 as a table: for each set of answers how many there were, how many of them right, and what its student follows."""
     found = _over_seeds("C8", ("arm",))
-    return table(["Answers", "how many", "of these right", "the student follows"], [
+    return table(["Answers", "how many", "right", "student"], [
         [arm, f"{_mean(rows, 'answers'):,.0f}", f"{_mean(rows, 'right'):.2f}", f"{_mean(rows, 'followed'):.3f}"] for (arm,), rows in found.items()
     ])
 
@@ -162,12 +163,13 @@ def _over_seeds(experiment: str, keys: tuple[str, ...]) -> dict[tuple[str, ...],
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    """Return a table that scrolls where the page is narrow; without rows, a word that nothing is measured yet."""
+    """Return a table; one too wide for a phone scrolls there. Without rows, a word that nothing is measured yet."""
     if not rows:
         return NOT_YET
     lines = [heads, ["---"] * len(heads), *rows]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f":::{{div}} wide\n\n{table}\n\n:::"
+    found = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    wide = sum(max(map(len, column)) for column in zip(*lines, strict=True)) > PHONE
+    return f":::{{div}} wide\n\n{found}\n\n:::" if wide else found
 
 
 TABLES = (
