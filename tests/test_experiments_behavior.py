@@ -103,6 +103,15 @@ def test_each_arm_of_the_masks_has_the_best_rate_of_its_sweep():
             assert rate == float(max(own, key=lambda row: float(row["followed"]))["rate"])
 
 
+def test_each_arm_of_the_conversations_has_the_best_rate_of_its_sweep():
+    rows = load_rows(EVIDENCE / "C6-rates.csv")
+    assert {row["arm"] for row in rows} == set(talk.ARMS) == set(talk.RATES)
+    for arm, rate in talk.RATES.items():
+        own = [row for row in rows if row["arm"] == arm]
+        assert [float(row["rate"]) for row in own] == list(talk.RATE_SWEEP)
+        assert rate == float(max(own, key=lambda row: float(row["right"]))["rate"])
+
+
 # What is measured --------------------------------------------------------------------------------------------------------------
 
 

@@ -105,7 +105,7 @@ def clinic_knowledge() -> str:
     from finetunelab.evidence.render import number
 
     found = _over_seeds("C1", ("arm",))
-    columns = {"perplexity": "perplexity", "recall": "new wordings", "as worded": "as worded"}
+    columns = {"perplexity": "perplexity", "recall": "new wordings", "as worded": "as worded", "written": "written"}
     return table(["", *columns.values()], [
         [arm, *(number(_mean(rows, column)) for column in columns)] for (arm,), rows in found.items()
     ])
