@@ -104,11 +104,11 @@ def clinic_knowledge() -> str:
     """C1 as a table: what the base knows of the clinic before and after reading, means over the seeds."""
     from finetunelab.evidence.render import number
 
-    found = _over_seeds("C1", ("arm",))
-    columns = {"perplexity": "perplexity", "recall": "new wordings", "as worded": "as worded", "written": "written"}
-    return table(["", *columns.values()], [
-        [arm, *(number(_mean(rows, column)) for column in columns)] for (arm,), rows in found.items()
-    ])
+    found = {arm: rows for (arm,), rows in _over_seeds("C1", ("arm",)).items()}
+    columns = {
+        "perplexity": "perplexity", "recall": "right, new wordings", "as worded": "right, as worded", "written": "right, left to write",
+    }
+    return table(["", *found], [[name, *(number(_mean(rows, column)) for rows in found.values())] for column, name in columns.items() if found])
 
 
 def new_language() -> str:
