@@ -34,13 +34,13 @@ def kinds() -> plt.Figure:
     """C7: what is followed of unseen combinations and kinds, against the kinds that were trained on."""
     fig, ax = axes("How many kinds", "kinds of instruction trained on", "new instructions followed")
     ends = {}
-    for place, (unseen, name) in enumerate((("combinations", "combinations"), ("kinds", "kinds"))):
+    for place, unseen in enumerate(("combinations", "kinds")):
         found = table("C7", ("kinds",), "followed", unseen=unseen)
         amounts = sorted(int(n) for (n,) in found)
         points = [t_interval(found[str(n),]) for n in amounts]
         ax.plot(amounts, [point.estimate for point in points], marker=MARKERS[place], color=COLORS[place])
         ax.vlines(amounts, [point.low for point in points], [point.high for point in points], color=COLORS[place], linewidth=1.6)
-        ends[f"unseen {name}"] = points[-1].estimate
+        ends[f"unseen {unseen}"] = points[-1].estimate
     ax.set_xticks(amounts)
     label_ends(ax, amounts[-1], ends)
     return fig

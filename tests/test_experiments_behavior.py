@@ -84,10 +84,10 @@ def test_the_short_prompts_are_short_and_the_long_ones_long():
 
 def test_loss_and_rates_are_the_best_of_the_sweep():
     rows = load_rows(EVIDENCE / "C5-rates.csv")
-    assert {(row["loss"], float(row["rate"])) for row in rows} == {(loss, rate) for loss in ("answers", "all") for rate in chapter.RATE_SWEEP}
+    assert {(row["loss"], float(row["rate"])) for row in rows} == {(loss, rate) for loss in ("answers only", "all tokens") for rate in chapter.RATE_SWEEP}
     best = {
         masked: max((row for row in rows if row["loss"] == loss), key=lambda row: float(row["followed"]))
-        for masked, loss in ((True, "answers"), (False, "all"))
+        for masked, loss in ((True, "answers only"), (False, "all tokens"))
     }
     assert {masked: float(row["rate"]) for masked, row in best.items()} == chapter.RATES
     assert chapter.MASKED == (float(best[True]["followed"]) >= float(best[False]["followed"]))

@@ -32,7 +32,7 @@ def real_chef() -> str:
 
     found = _over_seeds("A5.real", ("arm", "recipes"))
     arms, amounts = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
-    means = {key: number(fmean(float(row["bits per byte"]) for row in rows)) for key, rows in found.items()}
+    means = {key: number(_mean(rows, "bits per byte")) for key, rows in found.items()}
     return table(["Thai recipes read", *arms], [[n, *(means[arm, n] for arm in arms)] for n in amounts])
 
 
@@ -42,7 +42,7 @@ def real_labels() -> str:
     amounts = sorted({labels for _, labels in found}, key=float)
 
     def mean(arm: str, labels: str) -> str:
-        return f"{fmean(float(row['accuracy']) for row in found[arm, labels]):.2f}" if (arm, labels) in found else ""
+        return f"{_mean(found[arm, labels], 'accuracy'):.2f}" if (arm, labels) in found else ""
 
     rows = [[arm, *(mean(arm, labels) for labels in amounts)] for arm in dict.fromkeys(arm for arm, _ in found)]
     return table(["Labels", *(f"{float(labels):.0f}" for labels in amounts)], rows)
@@ -54,13 +54,11 @@ def real_classifiers() -> str:
     data, arms = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     names = {"sst2": "film reviews", "ag_news": "news", "sms_spam": "text messages"}
 
-    def mean(kind: str, arm: str, column: str = "accuracy") -> float:
-        return fmean(float(row[column]) for row in found[kind, arm])
-
     def seconds(arm: str) -> str:
-        return "" if not found["ag_news", arm][0]["seconds"] else f"{mean('ag_news', arm, 'seconds'):.2g}"
+        rows = found["ag_news", arm]
+        return "" if not rows[0]["seconds"] else f"{_mean(rows, 'seconds'):.2g}"
 
-    rows = [[arm, *(f"{mean(kind, arm):.2f}" for kind in data), seconds(arm)] for arm in arms]
+    rows = [[arm, *(f"{_mean(found[kind, arm], 'accuracy'):.2f}" for kind in data), seconds(arm)] for arm in arms]
     return table(["", *(names[kind] for kind in data), "seconds, news"], rows)
 
 
@@ -71,7 +69,7 @@ def few_labels() -> str:
     heads = [f"{'verdict' if task == 'sentiment' else task}, {int(n):,}" for task in tasks for n in amounts]
     order = [arm for arm in ("frozen", "full", "embeddings", "TF-IDF", "majority class") if arm in arms]
     return table(["Labels", *heads], [
-        [arm, *(f"{fmean(float(row['accuracy']) for row in found[task, n, arm]):.2f}" for task in tasks for n in amounts)] for arm in order
+        [arm, *(f"{_mean(found[task, n, arm], 'accuracy'):.2f}" for task in tasks for n in amounts)] for arm in order
     ])
 
 
@@ -80,7 +78,7 @@ def head_widths() -> str:
     found = _over_seeds("B5", ("task", "labels", "width"))
     tasks, amounts, widths = (list(dict.fromkeys(names)) for names in zip(*found, strict=True))
     rows = [
-        [task, f"{int(n):,}", *(f"{fmean(float(row['accuracy']) for row in found[task, n, width]):.2f}" for width in widths)]
+        [task, f"{int(n):,}", *(f"{_mean(found[task, n, width], 'accuracy'):.2f}" for width in widths)]
         for task in tasks for n in (amounts[0], amounts[-1])
     ]
     return table(["Task", "Labels", *(f"width {width}" for width in widths)], rows)
@@ -129,7 +127,7 @@ def new_language() -> str:
 def behavior_kinds() -> str:
     """C5 as a table: the share of instructions followed by kind of task, alone and combined together, over all seeds."""
     found = _over_seeds("C5", ("kind", "arm"))
-    kinds = sorted({kind for kind, _ in found}, key=lambda kind: -_share(found[kind, "after SFT"]))
+    kinds = sorted({kind for kind, _ in found}, key=lambda kind: (-_share(found[kind, "after SFT"]), kind))
     return table(["Task", "after SFT", "base"], [
         [kind.replace("_", " "), *(f"{_share(found[kind, arm]):.2f}" for arm in ("after SFT", "base"))] for kind in kinds
     ])

@@ -32,6 +32,7 @@ SHORT_STEPS = 600  # of the comparisons that train many models
 RATE_SWEEP = (1e-3, 3e-3, 6e-3)
 RATES = {True: 1e-3, False: 3e-3}  # by whether the loss counts answers only
 MASKED = True
+LOSSES = {"answers only": True, "all tokens": False}  # whether the prompt is masked
 TRAINED_KINDS = tuple(kind for kind in KINDS if kind not in HELD_OUT_KINDS)
 COUNTS = (3, 6, 11, len(TRAINED_KINDS))  # kinds of instruction
 
@@ -74,16 +75,16 @@ def by_kind(rows: Sequence[dict], right: Sequence[bool]) -> list[dict[str, Any]]
 
 
 def sweep_behavior(
-    rates: Sequence[float] = RATE_SWEEP, steps: int = SHORT_STEPS, n: int = 400, base: str = "nano"
+    rates: Sequence[float] = RATE_SWEEP, steps: int = SHORT_STEPS, n: int = 400, base: str = "nano", **knobs: Any
 ) -> list[dict[str, Any]]:
-    """Return the share of validation instructions followed for each learning rate, with the loss on answers and on all tokens."""
-    tokenizer, valid, rows = load_tokenizer(base), instructions(n, "validation", SWEEP_SEED), []
-    data = instructions(PER_STEP * steps, "train", SWEEP_SEED)
-    for masked in (True, False):
+    """Return the share of validation instructions followed for each loss and learning rate; ``knobs`` are those of the instructions."""
+    tokenizer, valid, rows = load_tokenizer(base), instructions(n, "validation", SWEEP_SEED, **knobs), []
+    data = instructions(PER_STEP * steps, "train", SWEEP_SEED, **knobs)
+    for loss, masked in LOSSES.items():
         for rate in rates:
             model, _ = tune(data, steps, 0, base, rate, masked)
             followed = fmean(following(model, tokenizer, valid))
-            rows.append({"seed": SWEEP_SEED, "loss": "answers" if masked else "all", "rate": rate, "followed": followed})
+            rows.append({"seed": SWEEP_SEED, "loss": loss, "rate": rate, "followed": followed})
     return rows
 
 

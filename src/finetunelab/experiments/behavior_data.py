@@ -19,7 +19,7 @@ from ..skills import log_likelihoods
 from ..worlds.instructions import follows
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
-from .behavior import PER_STEP, RATE_SWEEP, instructions, tune
+from .behavior import LOSSES, PER_STEP, RATE_SWEEP, instructions, sweep_behavior, tune
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,7 +34,6 @@ PROMPTS = {
     "short": ("count", "capitals", "repeat", "ends_with", "starts_with"),
     "long": ("first_word", "nth_item", "odd_one", "classify", "yes_no"),
 }
-LOSSES = {"answers only": True, "all tokens": False}  # whether the prompt is masked
 MASK_RATES = {
     "short": {"answers only": 3e-3, "all tokens": 3e-3},
     "long": {"answers only": 1e-3, "all tokens": 3e-3},
@@ -107,17 +106,9 @@ def sweep_masking(
     rates: Sequence[float] = RATE_SWEEP, steps: int = MASK_STEPS, n: int = 400, base: str = "nano"
 ) -> list[dict[str, Any]]:
     """Return the share of validation instructions followed for both groups of kinds, both losses, and each learning rate."""
-    tokenizer, rows = load_tokenizer(base), []
-    for name, kinds in PROMPTS.items():
-        data, valid = (
-            instructions(size, split, SWEEP_SEED, kind=kinds) for size, split in ((PER_STEP * steps, "train"), (n, "validation"))
-        )
-        for loss, masked in LOSSES.items():
-            for rate in rates:
-                model, _ = tune(data, steps, 0, base, rate, masked)
-                followed = fmean(following(model, tokenizer, valid))
-                rows.append({"seed": SWEEP_SEED, "prompts": name, "loss": loss, "rate": rate, "followed": followed})
-    return rows
+    return [
+        {"prompts": name} | row for name, kinds in PROMPTS.items() for row in sweep_behavior(rates, steps, n, base, kind=kinds)
+    ]
 
 
 @measures(
