@@ -94,7 +94,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft"), default="base", help="sft: the assistant, trained from the shipped base")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat"), default="base", help="sft and chat: the assistants, trained from the shipped base")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -192,10 +192,10 @@ def _base_build(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    if args.size == "sft":
+    if args.size in ("sft", "chat"):
         from .assistant import build as build_assistant
 
-        print(build_assistant(args.out))
+        print(build_assistant(f"nano-{args.size}", args.out))
     else:
         from .pretraining import build
 
@@ -203,7 +203,7 @@ def _base_build(args: argparse.Namespace) -> None:
 
 
 def _base_ship(args: argparse.Namespace) -> None:
-    if Path(args.directory).name == "nano-sft":
+    if Path(args.directory).name in ("nano-sft", "nano-chat"):
         from .assistant import ship
     else:
         from .pretraining import ship
