@@ -1,0 +1,1 @@
+"""Preferences: what reviewers say about responses. ``panel`` simulates the reviewers."""
