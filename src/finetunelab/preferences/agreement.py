@@ -142,7 +142,7 @@ def careless(ratings: Iterable[Rating]) -> list[Sign]:
     """Return the signs that raters clicked without reading.
 
     * agreement: with the majority of the others it is not above chance (exact binomial test), and it is below what the median of the
-      other raters reaches (the same test). The second keeps few ratings, which prove nothing, from being held against anybody.
+      other raters reaches (the same test). The second is for few ratings: among twenty, many who read are not surely above chance.
     * side: one side is chosen more often than a coin would. Which response stands there is drawn anew for each rater and comparison.
     * speed: the median answer takes less than a third of the median of the other raters' medians.
 
