@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -83,6 +84,16 @@ def test_another_thread_may_write(store):
     for thread in threads:
         thread.join()
     assert not problems and len(store.ratings()) == 40
+
+
+def test_a_click_does_not_wait_for_who_reads(tmp_path, store):
+    reader = sqlite3.connect(tmp_path / "ratings.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM items").fetchone()
+    began = time.monotonic()
+    store.choose("ann", IDS[0], "a")
+    assert time.monotonic() - began < 10 and len(store.ratings()) == 1
+    reader.execute("ROLLBACK")
 
 
 def test_ids_depend_on_the_texts_alone():
@@ -286,7 +297,7 @@ def test_export_overwrites_nothing(voted, tmp_path):
 def test_export_and_import_are_a_round_trip(voted, tmp_path):
     export_preferences(voted, tmp_path / "out.jsonl")
     other = RatingStore(tmp_path / "other.sqlite")
-    other.add([Comparison(ITEMS[0].prompt, ITEMS[0].response_b, ITEMS[0].response_a)])  # turned: it is found all the same
+    other.add([Comparison(ITEMS[0].prompt, ITEMS[0].response_b, ITEMS[0].response_a), ITEMS[1]])  # found, whichever way round they are
     assert import_preferences(other, tmp_path / "out.jsonl", "class") == 3
     assert len(other.comparisons()) == 3 and {rating.rater for rating in other.ratings()} == {"class"}
     assert export_preferences(other, tmp_path / "back.jsonl").written == 3

@@ -94,6 +94,7 @@ def test_two_windows_of_one_rater_do_not_overwrite_each_other(store, session):
     session.handle(choose(IDS[0], "a"))
     other.handle(choose(IDS[0], "b"))
     assert "already" in other.state["problem"] and [rating.choice for rating in store.ratings()] == ["a"]
+    assert other.state["item"] == IDS[1]  # and it goes on
 
 
 def test_undo_leaves_other_sets_alone(store, session):
@@ -135,6 +136,12 @@ def test_what_the_store_refuses_reaches_the_screen(store, session):
     store._database.execute("PRAGMA query_only = OFF")
     session.handle(choose(IDS[0]))
     assert session.state["problem"] == "" and session.state["item"] == IDS[1]
+
+
+def test_a_store_that_is_gone_reaches_the_screen_too(store, session):
+    store.close()
+    session.handle(choose(IDS[0]))
+    assert "closed" in session.state["problem"] and session.state["item"] == IDS[0] and session.state["number"] == 2
 
 
 def test_scales_can_be_turned_off(store):

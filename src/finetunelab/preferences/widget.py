@@ -51,7 +51,7 @@ class Session:
         if not self.items:
             raise UserError("there are no comparisons to rate", "give at least one")
         store.add(self.items.values())
-        self.problem, self._number = "", 0
+        self._problem, self._number = "", 0
         self.state = self._state()
 
     def handle(self, message: object) -> None:
@@ -61,14 +61,16 @@ class Session:
         "response": "a", "scale": "relevance", "value": .5}, or {"event": "undo"}. A click on an item that is no longer shown, as in a
         double click, changes nothing. What goes wrong is told in ``state["problem"]``, and nothing raised: there is nobody to catch it.
         """
-        self.problem = ""
+        self._problem = ""
         try:
             self._do(message)
-            self.state = self._state()
         except UserError as problem:
-            self.problem = str(problem)
+            self._problem = str(problem)
+        try:
+            self.state = self._state()
+        except UserError as problem:  # the store cannot even be read: what is on the screen stays
             self._number += 1
-            self.state = {**self.state, "number": self._number, "problem": self.problem}
+            self.state = {**self.state, "number": self._number, "problem": str(problem)}
 
     def _do(self, message: object) -> None:
         if not isinstance(message, Mapping):
@@ -92,7 +94,7 @@ class Session:
         item = next((item for item in self.items if item not in chosen), None)
         self._number += 1
         state = {
-            "number": self._number, "item": item, "done": len(done), "total": len(self.items), "problem": self.problem, "rater": self.rater,
+            "number": self._number, "item": item, "done": len(done), "total": len(self.items), "problem": self._problem, "rater": self.rater,
             "skipped": sum(chosen[item] == "skip" for item in done), "scales": list(SCALES) if self.grades else [], "responses": [],
         }
         if item is not None:
@@ -134,8 +136,8 @@ def replay(session: Session, clicks: str | Path | Iterable[Mapping[str, Any]]) -
             continue
         session.handle(click)
         given += 1
-        if session.problem:
-            raise UserError(f"recorded click {given} was refused: {session.problem}", "record the clicks again")
+        if session.state["problem"]:
+            raise UserError(f"recorded click {given} was refused: {session.state['problem']}", "record the clicks again")
     if session.state["item"] is not None:
         left = session.state["total"] - session.state["done"]
         raise UserError(f"the recorded clicks leave {left} of these comparisons without a choice", "give the clicks that were recorded on them")
