@@ -13,8 +13,8 @@ import pytest
 
 from finetunelab import cli
 from finetunelab.errors import UserError
-from finetunelab.preferences.exchange import Exported, export_preferences, import_preferences, preference
-from finetunelab.preferences.store import Comparison, Rating, RatingStore
+from finetunelab.preferences.exchange import Exported, export_preferences, import_preferences
+from finetunelab.preferences.store import Comparison, Rating, RatingStore, preference
 
 ITEMS = [Comparison(f"What about number {i}?", f"Of {i} I like this.", f"Of {i} I like that.") for i in range(20)]
 IDS = [one.id for one in ITEMS]
@@ -341,8 +341,8 @@ def test_import_refuses_what_is_no_preference_and_takes_nothing(store, tmp_path,
 @pytest.mark.slow
 def test_trl_reads_the_export(voted, tmp_path):
     from datasets import load_dataset
-    from transformers import AutoModelForSequenceClassification, LlamaConfig
-    from trl import RewardConfig, RewardTrainer
+    from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+    from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
     from finetunelab.models import load_tokenizer
     from finetunelab.sft import tokenize
@@ -355,14 +355,21 @@ def test_trl_reads_the_export(voted, tmp_path):
         vocab_size=len(tokenizer), hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, num_labels=1,
         pad_token_id=tokenizer.pad_token_id,
     )
-    trainer = RewardTrainer(
-        model=AutoModelForSequenceClassification.from_config(config), processing_class=tokenizer, train_dataset=rows,
-        args=RewardConfig(output_dir=str(tmp_path / "run"), report_to="none", use_cpu=True, bf16=False),
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "policy")  # DPO reads its reference model from there again
+    asked = {"report_to": "none", "use_cpu": True, "bf16": False}
+    reward = RewardTrainer(
+        model=LlamaForSequenceClassification(config), processing_class=tokenizer, train_dataset=rows,
+        args=RewardConfig(output_dir=str(tmp_path / "reward"), **asked),
     )
-    one = ITEMS[0]
-    [first, *_] = trainer.train_dataset
+    dpo = DPOTrainer(
+        model=str(tmp_path / "policy"), processing_class=tokenizer, train_dataset=rows,
+        args=DPOConfig(output_dir=str(tmp_path / "dpo"), **asked),
+    )
+    assert len(reward.train_dataset) == len(dpo.train_dataset) == 3
+    one, seen, split = ITEMS[0], reward.train_dataset[0], dpo.train_dataset[0]
     for side, text in (("chosen_ids", one.response_a), ("rejected_ids", one.response_b)):
-        assert first[side] == tokenize(tokenizer, [{"role": "user", "content": one.prompt}, {"role": "assistant", "content": text}])[0]
+        ours = tokenize(tokenizer, [{"role": "user", "content": one.prompt}, {"role": "assistant", "content": text}])[0]
+        assert seen[side] == ours == split["prompt_ids"] + split[side]
 
 
 # The command line ---------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ from typing import Any
 
 from ..errors import unknown
 from ..stats import LEVEL, NOTHING, Interval, clopper_pearson
-from .panel import LEVELS
-from .store import SCALES, Rating
+from .store import LEVELS, SCALES, Rating
 
 VOTES = ("a", "b", "tie")
 DOUBT = 0.05  # the error that the tests below allow

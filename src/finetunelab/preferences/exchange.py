@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..files import write_text
 from ..tables import read_table
 from .agreement import majority
-from .store import Comparison, Rating, RatingStore
+from .store import Comparison, Rating, RatingStore, preference
 
 COLUMNS = ("prompt", "chosen", "rejected")
 
@@ -23,12 +23,6 @@ class Exported(NamedTuple):
     written: int
     tied: int
     unrated: int
-
-
-def preference(prompt: str, chosen: str, rejected: str) -> dict[str, list[dict[str, str]]]:
-    """Return a row of trl's conversational preference format."""
-    said = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
-    return {name: [{"role": role, "content": text}] for name, (role, text) in said.items()}
 
 
 def export_preferences(store: RatingStore, path: str | Path, raters: Sequence[str] | None = None) -> Exported:

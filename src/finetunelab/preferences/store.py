@@ -22,10 +22,10 @@ from typing import Any
 
 from ..errors import UserError, near, unknown
 from ..worlds.responses import Grades
-from .panel import LEVELS
 
 CHOICES = ("a", "b", "tie", "skip")
 SCALES = Grades._fields
+LEVELS = (0.0, 0.5, 1.0)  # of a grade: low, middle, high
 SCHEMA = 1
 PATIENCE = 30.0  # seconds that a click waits for those of other notebooks
 MARK = 0x46544C31  # SQLite's application_id: tells this store from databases of other programs
@@ -86,6 +86,12 @@ class Rating:
     grades: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     seconds: float | None = None
     first: str | None = None
+
+
+def preference(prompt: str, chosen: str, rejected: str) -> dict[str, list[dict[str, str]]]:
+    """Return a row of trl's conversational preference format."""
+    said = {"prompt": ("user", prompt), "chosen": ("assistant", chosen), "rejected": ("assistant", rejected)}
+    return {name: [{"role": role, "content": text}] for name, (role, text) in said.items()}
 
 
 class RatingStore:
