@@ -96,7 +96,12 @@ FIGURES = {
         "For prompts about as long as answers and for prompts ten times as long: ten dots each, what masking changed with each seed, and "
         "below them the interval of the mean. A gray band shows the margin within which a difference counts as none.",
     ),
-    "memory": (memory, "TODO"),
+    "memory": (
+        memory,
+        "Share of right answers against the distance of the early turn, one to eight exchanges back. The model trained on whole conversations "
+        "stays near two thirds at every distance. The control begins at a third and falls to a tenth and less. The one trained on single "
+        "exchanges is near zero throughout.",
+    ),
 }
 
 

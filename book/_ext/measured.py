@@ -141,6 +141,17 @@ def who_writes() -> str:
     ])
 
 
+def early_turns() -> str:
+    """C6 as a table: right answers by how far back the early turn stands, and to questions that say again what they need; means over the seeds."""
+    far = {"1 back": range(1, 2), "2 to 5": range(2, 6), "6 to 8": range(6, 9)}
+    rows = []
+    for (arm,), found in _over_seeds("C6", ("arm",)).items():
+        back = [[row for row in found if row["distance"] and int(row["distance"]) in distances] for distances in far.values()]
+        again = [row for row in found if row["question"] == "restated"]
+        rows.append([arm, *(f"{_mean(part, 'right'):.2f}" for part in (*back, again))])
+    return table(["", *far, "said again"], rows)
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -172,5 +183,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
-    who_writes,
+    who_writes, early_turns,
 )
