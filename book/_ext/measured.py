@@ -152,6 +152,20 @@ def early_turns() -> str:
     return table(["", *far, "said again"], rows)
 
 
+def facts_taught() -> str:
+    """C10 as a table: facts given rightly by how they were taught and how they are asked for; means over the seeds."""
+    found = {arm: _mean(rows, "right") for (part, arm), rows in _over_seeds("C10", ("part", "arm")).items() if part == "facts"}
+    ways, questions = ([part for part in dict.fromkeys(arm.rsplit(", ", 1)[side] for arm in found)] for side in (0, 1))
+    return table(["Taught by", *questions], [[way, *(f"{found[f'{way}, {asked}']:.2f}" for asked in questions)] for way in ways])
+
+
+def labels_needed() -> str:
+    """C10 as a table: instructions followed by how many were trained on, from the base and from the reader; means over the seeds."""
+    found = {key: _mean(rows, "followed") for key, rows in _over_seeds("C10", ("arm", "labels")).items() if key[1]}
+    arms, amounts = (list(dict.fromkeys(names)) for names in zip(*found, strict=True)) if found else ([], [])
+    return table(["Instructions", *arms], [[f"{int(n):,}", *(f"{found[arm, n]:.2f}" for arm in arms)] for n in amounts])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -183,5 +197,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
-    who_writes, early_turns,
+    who_writes, early_turns, facts_taught, labels_needed,
 )
