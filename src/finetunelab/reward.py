@@ -254,7 +254,7 @@ def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: S
 def accuracy(leads: torch.Tensor | Sequence[float]) -> float:
     """Return the share of pairs in which the chosen response leads; a tie counts half."""
     leads = torch.as_tensor(leads)
-    return float(((leads > 0).float() + 0.5 * (leads == 0).float()).mean())
+    return float(((leads > 0).double() + 0.5 * (leads == 0).double()).mean())
 
 
 def choice_probabilities(leads: torch.Tensor | Sequence[float]) -> np.ndarray:

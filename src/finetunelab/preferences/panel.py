@@ -21,7 +21,7 @@ from ..worlds.responses import WEIGHTS, Grades, grade
 # in ten, and two reviewers agree on 73 %, as often as InstructGPT's labelers did (72.6 %, Ouyang et al. 2022, section 3.4): far enough from one
 # that noise matters, and not so far that nothing can be learned.
 SPREAD = 0.3  # of the logarithm of a weight: reviewers rank the three grades differently, few ignore one
-PER_WORD, PER_WORD_SPREAD = 0.012, 0.01  # ten more words are worth .12, a level of appropriateness; one reviewer in nine likes it short
+PER_WORD, PER_WORD_SPREAD = 0.015, 0.01  # ten more words are worth more than a level of appropriateness; one reviewer in fifteen likes it short
 TEMPERATURE, TEMPERATURE_SPREAD = 0.1, 0.25  # a difference of .125, the least that one level of one grade makes, is seen by three in four
 CARELESS_SHARE = 0.1  # of a panel: one in ten clicks at random more often than not, for the others to be told from
 CARELESS, CAREFUL = 0.6, 0.03  # rates of random clicks
