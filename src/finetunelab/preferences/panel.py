@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError
 from ..worlds.responses import WEIGHTS, Grades, grade
+from .store import LEVELS, preference
 
 # What panels are drawn around. Set so that the best possible guess of a reviewer's choice on the world's comparisons is right about eight times
 # in ten, and two reviewers agree on 73 %, as often as InstructGPT's labelers did (72.6 %, Ouyang et al. 2022, section 3.4): far enough from one
@@ -26,7 +27,6 @@ TEMPERATURE, TEMPERATURE_SPREAD = 0.1, 0.25  # a difference of .125, the least t
 CARELESS_SHARE = 0.1  # of a panel: one in ten clicks at random more often than not, for the others to be told from
 CARELESS, CAREFUL = 0.6, 0.03  # rates of random clicks
 SLIP = 0.15  # of a grade: to its neighbor, as when two people draw the line between good and fair in different places
-LEVELS = (0.0, 0.5, 1.0)
 
 
 def _sigmoid(x: float) -> float:
@@ -151,6 +151,5 @@ def preferences(comparisons: Sequence[Mapping[str, Any]], judgments: Sequence[Ju
     rows = []
     for place, _, choice in judgments:
         row, other = comparisons[place], "b" if choice == "a" else "a"
-        said = {"prompt": ("user", row["prompt"]), "chosen": ("assistant", row[f"response_{choice}"]), "rejected": ("assistant", row[f"response_{other}"])}
-        rows.append({name: [{"role": role, "content": text}] for name, (role, text) in said.items()})
+        rows.append(preference(row["prompt"], row[f"response_{choice}"], row[f"response_{other}"]))
     return rows
