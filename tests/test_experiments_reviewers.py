@@ -56,7 +56,8 @@ def test_nothing_beats_the_best_guess_and_nothing_but_the_truth_is_always_right(
 
 
 def test_length_leads_count_words():
-    assert chapter.length_leads([{"response_a": "one two three", "response_b": "one"}, {"response_a": "one", "response_b": "two"}]).tolist() == [2, 0]
+    rows = [{"response_a": "one two three", "response_b": "one"}, {"response_a": "one", "response_b": "two"}]
+    assert chapter.length_leads(rows).tolist() == [2, 0]
 
 
 def test_words_learn_what_words_can_tell():
@@ -64,8 +65,9 @@ def test_words_learn_what_words_can_tell():
     swapped = [{"response_a": row["response_b"], "response_b": row["response_a"]} for row in rows]
     clicks = [chapter.Judgment(i, "x", "a" if i < 40 else "b") for i in range(80)]
     leads = chapter.words_leads(rows + swapped, clicks, 1.0)
-    asked = [{"response_a": "a lovely day", "response_b": "a nonsense day"}]
-    assert leads(asked)[0] > 1 and leads([{"response_a": "a nonsense day", "response_b": "a lovely day"}])[0] == pytest.approx(-leads(asked)[0])
+    asked = {"response_a": "a lovely day", "response_b": "a nonsense day"}
+    turned = {"response_a": asked["response_b"], "response_b": asked["response_a"]}
+    assert leads([asked])[0] > 1 and leads([turned])[0] == pytest.approx(-leads([asked])[0])
     assert leads([{"response_a": "one thing", "response_b": "or another"}])[0] == 0
 
 
@@ -84,7 +86,8 @@ def test_grades_are_those_of_single_reviewers_and_mostly_the_true_ones():
     rows, grades = chapter.graded(200, 5)
     hits = [given == row[name] for row, each in zip(rows, grades, strict=True) for name, given in zip(WEIGHTS, each, strict=True)]
     assert 0.7 < np.mean(hits) < 0.9
-    assert chapter.correlations(np.array([[row[name] for name in WEIGHTS] for row in rows]), rows) == pytest.approx(dict.fromkeys(WEIGHTS, 1.0))
+    true = np.array([[row[name] for name in WEIGHTS] for row in rows])
+    assert chapter.correlations(true, rows) == pytest.approx(dict.fromkeys(WEIGHTS, 1.0))
 
 
 def test_choices_are_the_best_of_sweeps_of_one_size():

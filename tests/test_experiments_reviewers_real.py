@@ -54,7 +54,7 @@ def test_parts_share_no_pair_and_the_chosen_side_is_a_coins(real_folder):
     (train, clicks), (test, _) = chapter.drawn((300, 100), 0, REPORT)
     assert not {row["prompt"] for row in train} & {row["prompt"] for row in test} and len(train) == 300
     assert all(row[f"response_{click.choice}"] == pairs[row["prompt"]]["chosen"] for row, click in zip(train, clicks, strict=True))
-    assert {row["response_a"] for row in train} | {row["response_b"] for row in train} >= {pairs[row["prompt"]]["rejected"] for row in train}
+    assert all({row["response_a"], row["response_b"]} >= {pairs[row["prompt"]]["rejected"]} for row in train)
     assert 0.4 < fmean(click.choice == "a" for click in clicks) < 0.6
     assert chapter.drawn((300, 100), 1, REPORT)[0][0] != train
 
@@ -87,7 +87,11 @@ def test_all_arms_meet_the_same_pairs_and_chance_is_told_from_knowledge(real_fol
     found = chapter.real_preferences(0, 0, sizes=(60, 40), name=tiny_encoder).arms["D2.real"]
     assert set(found) == {chapter.HEAD, chapter.WORDS, chapter.LENGTH} and all(0.2 < value < 0.8 for value in found.values())
     truth = {row["prompt"]: 1 if click.choice == "a" else -1 for row, click in zip(*chapter.drawn((60, 40), 1_000, REPORT)[1], strict=True)}
-    monkeypatch.setattr(chapter, "learn", lambda arm, *_: lambda rows: np.array([truth[row["prompt"]] * (1 if arm == chapter.HEAD else -1) for row in rows]))
+
+    def learn(arm, *_):
+        return lambda rows: np.array([truth[row["prompt"]] * (1 if arm == chapter.HEAD else -1) for row in rows])
+
+    monkeypatch.setattr(chapter, "learn", learn)
     known = chapter.real_preferences(0, 0, sizes=(60, 40), name=tiny_encoder).arms["D2.real"]
     assert known == {chapter.HEAD: 1, chapter.WORDS: 0, chapter.LENGTH: found[chapter.LENGTH]}
     (experiment,) = find(["D2.real"])

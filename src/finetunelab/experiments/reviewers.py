@@ -1,10 +1,10 @@
 """Chapter 4, reviewers: what a reward model learns from the clicks of a panel, and from how many.
 
-The panel is simulated (``preferences.panel``), so two things are known that no study of people knows: what a response is truly worth, and how often the best
-possible guess of a click is right. Every comparison is judged by one reviewer. Accuracy against clicks is the expected one over all reviewers, computed from
-their probabilities and not from drawn clicks: the noise of the test's labels is in none of these numbers.
-Learning rates, and how much a bag of words is held back, are the best of ``sweep_reviewers`` on validation comparisons of a data seed below 1,000, which no
-reported seed draws; ``book/evidence/D2-rates.csv`` holds what it measured.
+The panel is simulated (``preferences.panel``), so two things are known that no study of people knows: what a response is truly worth, and how
+often the best possible guess of a click is right. Every comparison is judged by one reviewer. Accuracy against clicks is the expected one
+over all reviewers, computed from their probabilities and not from drawn clicks: the noise of the test's labels is in none of these numbers.
+Learning rates, and how much a bag of words is held back, are the best of ``sweep_reviewers`` on validation comparisons of a data seed below
+1,000, which no reported seed draws; ``book/evidence/D2-rates.csv`` holds what it measured.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .knowledge import steps_for
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BASE = "nano-sft"
+BASE = "nano-chat"
 REVIEWERS = 20
 SIZES = (300, 600, 1_200, 2_400, 4_800, 9_600)  # comparisons; each size holds the smaller ones
 PAIRS = SIZES[-1]
@@ -136,7 +136,8 @@ def words_leads(rows: Sequence[Mapping[str, Any]], clicks: Sequence[Judgment], p
         a, b = (seen.transform(row[f"response_{side}"] for row in rows) for side in "ab")
         return a - b
 
-    fitted = LogisticRegression(C=penalty, fit_intercept=False, max_iter=1_000).fit(difference(rows), [click.choice == "a" for click in clicks])
+    fitted = LogisticRegression(C=penalty, fit_intercept=False, max_iter=1_000)
+    fitted.fit(difference(rows), [click.choice == "a" for click in clicks])
     return lambda rows: fitted.decision_function(difference(rows))
 
 
@@ -165,7 +166,9 @@ def grader(
     return model, fit_grades(model, load_tokenizer(base), requests(rows), [row["response"] for row in rows], grades, settings).cost
 
 
-def words_grades(rows: Sequence[Mapping[str, Any]], grades: Sequence[Sequence[float]], ridge: float = RIDGE) -> Callable[[Sequence[Mapping]], np.ndarray]:
+def words_grades(
+    rows: Sequence[Mapping[str, Any]], grades: Sequence[Sequence[float]], ridge: float = RIDGE
+) -> Callable[[Sequence[Mapping[str, Any]]], np.ndarray]:
     """Fit a ridge regression of the grades on counts of the words and pairs of words of request and response."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import Ridge
@@ -178,7 +181,8 @@ def words_grades(rows: Sequence[Mapping[str, Any]], grades: Sequence[Sequence[fl
 
 def correlations(predicted: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the rank correlation of the predictions, of shape (rows, 3), with the true grades, for each grade. It ignores their scale."""
-    return {name: spearman(list(map(float, column)), [row[name] for row in rows]) for name, column in zip(WEIGHTS, predicted.T, strict=True)}
+    columns = zip(WEIGHTS, predicted.T.tolist(), strict=True)
+    return {name: spearman(column, [row[name] for row in rows]) for name, column in columns}
 
 
 # What is chosen before ----------------------------------------------------------------------------------------------------------
@@ -187,7 +191,7 @@ def correlations(predicted: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> di
 def sweep_reviewers(
     rates: Sequence[float] = RATE_SWEEP, sizes: Sequence[int] = (SIZES[0], PAIRS), steps: int = STEPS, n: int = 500, base: str = BASE
 ) -> list[dict[str, Any]]:
-    """Return what each arm reaches on validation data for each value tried: accuracy against clicks, or the mean correlation of the three grades.
+    """Return what each arm reaches on validation data for each value tried: accuracy against clicks, or mean correlation of the grades.
 
     The reward model is tried on the fewest and on the most comparisons, the others on all they have.
     """
@@ -219,21 +223,22 @@ def sweep_reviewers(
 
 @measures(
     Claim(
-        "D2", "Reviewers' preferences can be modeled: a reward model guesses clicks about as well as can be", metric="accuracy against held-out clicks",
-        unit="share", treatment=MODEL, control=BEST, effect_kind="difference", op=">=", threshold=-0.03,
+        "D2", "Reviewers' preferences can be modeled: a reward model guesses clicks about as well as can be",
+        metric="accuracy against held-out clicks", unit="share", treatment=MODEL, control=BEST, effect_kind="difference", op=">=",
+        threshold=-0.03,
         note="The control is the panel's Bayes accuracy: the best possible guess of the click of a reviewer drawn at random.",
     ),
     Claim(
-        "D2.oracle", "... and what it has learned is what a response is worth", metric="accuracy against the oracle's rewards", unit="share",
-        treatment=MODEL, control=None, effect_kind="value",
+        "D2.oracle", "... and what it has learned is what a response is worth", metric="accuracy against the oracle's rewards",
+        unit="share", treatment=MODEL, control=None, effect_kind="value",
     ),
     Claim(
         "D2.grades", "... and their three grades can be modeled too", metric="rank correlation of predicted and true grade, mean of three",
         unit="correlation", treatment=GRADES, control=None, effect_kind="value",
     ),
     Claim(
-        "D2.calibration", "... and its probabilities are those of the clicks", metric="expected calibration error", unit="share", treatment=MODEL,
-        control=None, effect_kind="value",
+        "D2.calibration", "... and its probabilities are those of the clicks", metric="expected calibration error", unit="share",
+        treatment=MODEL, control=None, effect_kind="value",
     ),
     id="D2", seeds=5,
 )
@@ -242,8 +247,8 @@ def modeled(
 ) -> Measurement:
     """Train a reward model on clicks and a grade model on grades; test both on held-out responses, beside what knows less and what knows all.
 
-    The rows have the accuracy of every guess against clicks and oracle, the correlation of every grade, and the bins of calibration. Calibration is over
-    the click of every reviewer on every held-out comparison.
+    The rows have the accuracy of every guess against clicks and oracle, the correlation of every grade, and the bins of calibration, which is
+    over the click of every reviewer on every held-out comparison.
     """
     drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
     test, reviewers = exam(n_test, "test", drawn), panel(REVIEWERS, drawn)
@@ -254,7 +259,9 @@ def modeled(
         TRUTH: np.array([row["reward_a"] - row["reward_b"] for row in test.rows]),
     }
     found = {arm: test.accuracy(leads) for arm, leads in guesses.items()}
-    rows: list[dict[str, Any]] = [{"arm": arm, "accuracy against": name, "value": share} for arm, both in found.items() for name, share in both.items()]
+    rows: list[dict[str, Any]] = [
+        {"arm": arm, "accuracy against": name, "value": share} for arm, both in found.items() for name, share in both.items()
+    ]
 
     clicks = judge(reviewers, test.rows, drawn, each=REVIEWERS)
     probabilities, labels = choice_probabilities(ahead[[click.place for click in clicks]]), [int(click.choice == "b") for click in clicks]
@@ -284,8 +291,9 @@ def name_of(size: int) -> str:
 
 @measures(
     Claim(
-        "D3", "More comparisons make a better reward model", metric="accuracy against held-out clicks", unit="share", treatment=name_of(SIZES[-1]),
-        control=name_of(SIZES[0]), effect_kind="difference", op=">=", threshold=0.10, trend=tuple(map(name_of, SIZES)),
+        "D3", "More comparisons make a better reward model", metric="accuracy against held-out clicks", unit="share",
+        treatment=name_of(SIZES[-1]), control=name_of(SIZES[0]), effect_kind="difference", op=">=", threshold=0.10,
+        trend=tuple(map(name_of, SIZES)),
     ),
     id="D3", seeds=5,
 )

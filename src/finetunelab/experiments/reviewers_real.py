@@ -1,9 +1,10 @@
 """Chapter 4 on real preferences: how far a thousand pairs of UltraFeedback go.
 
-A reward head is fitted on vectors of a real sentence encoder, all-MiniLM-L6-v2, which stays as it is: Bradley and Terry's model, linear in the vector of the
-response and in its product with the vector of the prompt. Beside it stand a bag of words, and the guess that the longer response was chosen. How much the two
-that are fitted are held back is the best of ``sweep``, which measured what ``book/evidence/D2.real-rates.csv`` holds. It sees a fixed fifth of the prompts
-alone, and reported seeds the others, of which each draws its parts anew.
+A reward head is fitted on vectors of a real sentence encoder, all-MiniLM-L6-v2, which stays as it is: Bradley and Terry's model, linear in
+the vector of the response and in its product with the vector of the prompt. Beside it stand a bag of words, and the guess that the longer
+response was chosen. How much the two that are fitted are held back is the best of ``sweep``, which measured what
+``book/evidence/D2.real-rates.csv`` holds. It sees a fixed fifth of the prompts alone, and reported seeds the others, of which each draws its
+parts anew.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def head_leads(model: Encoder, train: Judged, penalty: float) -> Leads:
         return a - b
 
     rows, clicks = train
-    fitted = LogisticRegression(C=penalty, fit_intercept=False, max_iter=2_000).fit(difference(rows), [click.choice == "a" for click in clicks])
+    fitted = LogisticRegression(C=penalty, fit_intercept=False, max_iter=2_000)
+    fitted.fit(difference(rows), [click.choice == "a" for click in clicks])
     return lambda rows: fitted.decision_function(difference(rows))
 
 
@@ -84,17 +86,18 @@ def sweep(name: str = MINILM) -> list[dict[str, Any]]:
         train, (rows, clicks) = drawn(SWEEP_SIZES, seed, SWEEP)
         for arm, tried in TRIED.items():
             for penalty in tried:
-                found.append({"seed": seed, "arm": arm, "choice": penalty, "accuracy": right(learn(arm, train, penalty, name)(rows), clicks)})
+                leads = learn(arm, train, penalty, name)(rows)
+                found.append({"seed": seed, "arm": arm, "choice": penalty, "accuracy": right(leads, clicks)})
     return found
 
 
 @measures(
     Claim(
-        "D2.real", "A reward head on a real encoder and some hundred real pairs, against length alone", metric="accuracy on held-out pairs", unit="share",
-        treatment=HEAD, control=LENGTH, effect_kind="difference", words=("reward head ahead", "length ahead", "equal"), test_to_train=N_TEST / N_TRAIN,
-        dataset=DATA, beside="D2",
-        note=f"{N_TRAIN} pairs for training and {N_TEST} for testing. Pairs of one score, or of responses that are alike, are left out. The preferences are a "
-        "large model's, not people's. What was tuned was chosen on a fifth of the prompts that takes no part here.",
+        "D2.real", "A reward head on a real encoder and some hundred real pairs, against length alone", metric="accuracy on held-out pairs",
+        unit="share", treatment=HEAD, control=LENGTH, effect_kind="difference", words=("reward head ahead", "length ahead", "equal"),
+        test_to_train=N_TEST / N_TRAIN, dataset=DATA, beside="D2",
+        note=f"{N_TRAIN} pairs for training and {N_TEST} for testing. Pairs of one score, or of responses that are alike, are left out. The "
+        "preferences are a large model's, not people's. What was tuned was chosen on a fifth of the prompts that takes no part here.",
     ),
     id="D2.real", seeds=10,
 )
