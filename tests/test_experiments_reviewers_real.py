@@ -32,7 +32,8 @@ def test_every_arm_has_the_best_of_a_sweep_of_the_same_size(arm):
         if row["arm"] == arm:
             scores.setdefault(float(row["choice"]), []).append(float(row["accuracy"]))
     assert tuple(scores) == chapter.TRIED[arm] and {len(each) for each in scores.values()} == {len(chapter.SWEEP_SEEDS)}
-    assert max(scores, key=lambda choice: fmean(scores[choice])) == chapter.CHOSEN[arm]
+    # Of equal ones the first that was tried; means of equal sums differ in their last digit.
+    assert max(scores, key=lambda choice: round(fmean(scores[choice]), 5)) == chapter.CHOSEN[arm]
     assert max(chapter.SWEEP_SEEDS) < seed_of_data(0, 0)
 
 
