@@ -46,7 +46,8 @@ def request(text: str) -> list[dict[str, str]]:
 
 
 def pair(prompt: str, chosen: str, rejected: str, **more) -> dict:
-    return {"prompt": request(prompt), **{name: [{"role": "assistant", "content": text}] for name, text in (("chosen", chosen), ("rejected", rejected))}} | more
+    said = {name: [{"role": "assistant", "content": text}] for name, text in (("chosen", chosen), ("rejected", rejected))}
+    return {"prompt": request(prompt)} | said | more
 
 
 PAIRS = [
@@ -77,8 +78,9 @@ def test_gradients_pull_the_chosen_up_and_the_rejected_down_and_most_where_it_is
 
 def test_only_differences_count():
     chosen, rejected = torch.tensor([0.3, -1.0]), torch.tensor([0.1, 0.5])
-    assert reward.bradley_terry_loss(chosen + 7, rejected + 7).item() == pytest.approx(reward.bradley_terry_loss(chosen, rejected).item(), abs=1e-6)
-    assert reward.bradley_terry_loss(rejected, chosen).item() != pytest.approx(reward.bradley_terry_loss(chosen, rejected).item(), abs=1e-2)
+    loss = reward.bradley_terry_loss(chosen, rejected).item()
+    assert reward.bradley_terry_loss(chosen + 7, rejected + 7).item() == pytest.approx(loss, abs=1e-6)
+    assert reward.bradley_terry_loss(rejected, chosen).item() != pytest.approx(loss, abs=1e-2)
 
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")
@@ -203,7 +205,9 @@ def test_grades_are_learned_by_regression(base, tokenizer):
     reward.fit_grades(model, tokenizer, prompts, texts, grades, TrainConfig(steps=60, batch_size=8, learning_rate=1e-2, warmup=4))
     found = reward.predict(model, tokenizer, [request("How?")] * 2, ["Please, wine.", "Nonsense, wine."])
     assert found.shape == (2, 3) and (found - torch.tensor([[1, 0.5, 0], [0, 0.5, 1]])).abs().max() < 0.3
-    with pytest.raises(UserError, match="a model of 3 outputs"):
+    with pytest.raises(UserError, match="gives no single reward"):
+        reward.score(model, tokenizer, prompts, texts)
+    with pytest.raises(UserError, match="do not fit a model of 3 outputs"):
         reward.fit_grades(model, tokenizer, prompts, texts, [row[:2] for row in grades], TrainConfig(steps=1))
 
 
@@ -244,7 +248,8 @@ def test_calibration_of_choices_by_hand():
     # Sure to 3/4 of ten choices, of which half were right.
     leads = torch.tensor([math.log(3)] * 5 + [-math.log(3)] * 5)
     chances = reward.choice_probabilities(leads)
-    assert chances.shape == (10, 2) and chances[0].tolist() == pytest.approx([0.75, 0.25]) and chances[9].tolist() == pytest.approx([0.25, 0.75])
+    assert chances.shape == (10, 2)
+    assert chances[0].tolist() == pytest.approx([0.75, 0.25]) and chances[9].tolist() == pytest.approx([0.25, 0.75])
     ((sure, right, n),) = calibration(chances, [0] * 10)
     assert (round(sure, 6), right, n) == (0.75, 0.5, 10)
     assert calibration_error(chances, [0] * 10) == pytest.approx(0.25)
