@@ -185,12 +185,13 @@ def test_what_a_row_says_does_not_hang_on_the_rows_beside_it(policy, reference, 
 
 
 def test_tokens_are_drawn_with_the_probabilities_of_the_model(bandit):
-    policy, tokenizer = PolicyWithValue(shaken(bandit.model, 4)), bandit.tokenizer
-    policy.model.lm_head.weight.data *= 40
-    said = ppo.rollout(policy, policy.model, tokenizer, ["which"] * 20_000, lambda asked, texts: [0.0] * len(texts), 1, seeded())
-    shares = said.ids[:, 1].bincount(minlength=5) / 20_000
+    policy = PolicyWithValue(bandit.model)
+    policy.model.lm_head.weight.data *= 30
+    requests = torch.full((20_000, 1), 4)
+    ids, *_ = ppo.sample(policy, requests, torch.ones_like(requests), torch.tensor([1]), 1, seeded())
+    shares = ids[:, 1].bincount(minlength=5) / 20_000
     expected = probabilities(policy)
-    assert 0.02 < expected.min() and expected.max() > 0.3, "unequal, or the order of tokens would not matter"
+    assert 0.02 < expected.min() and expected.max() > 0.3, f"unequal enough to tell tokens apart: {expected}"
     torch.testing.assert_close(shares, expected, rtol=0, atol=0.015)
 
 
@@ -220,7 +221,7 @@ def test_padding_has_no_influence(policy, reference, tokenizer):
         learner = copy.deepcopy(policy)
         watched = ppo.update(learner, kept, PPOConfig(epochs=2, minibatches=3), torch.optim.SGD(learner.parameters(), lr=1e-2), seeded())
         changed[name] = (watched, learner.model.lm_head.weight.detach())
-    assert changed["plain"][0] == pytest.approx(changed["wider"][0], abs=1e-5) and changed["plain"][0]["update_kl"] > 0
+    assert changed["plain"][0] == pytest.approx(changed["wider"][0], rel=1e-4, abs=1e-5) and changed["plain"][0]["update_kl"] > 0
     torch.testing.assert_close(changed["plain"][1], changed["wider"][1], rtol=0, atol=1e-5)
 
 
@@ -256,7 +257,7 @@ class Bandit:
 
     def play(self, score=None, **changes):
         policy = PolicyWithValue(copy.deepcopy(self.model))
-        config = PPOConfig(**{"steps": 40, "responses": 64, "tokens": 1, "learning_rate": 3e-2, "missing_end": 0.0, "kl_weight": 0.0, **changes})
+        config = PPOConfig(**{"steps": 25, "responses": 64, "tokens": 1, "learning_rate": 3e-2, "value_learning_rate": 3e-2, "missing_end": 0.0, "kl_weight": 0.0, **changes})
         return policy, ppo.ppo(policy, self.model, self.tokenizer, ["which"], score or self.score, config)
 
 

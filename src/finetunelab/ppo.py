@@ -199,6 +199,10 @@ class Rollout:
         """The estimate log p - log q of each token. Its sum over a response, averaged over responses, estimates the KL of the whole policies."""
         return (self.log_p - self.reference_log_p) * self.mask
 
+    def charged(self, missing_end: float) -> torch.Tensor:
+        """The scores, less ``missing_end`` where a response was cut off before it ended its turn."""
+        return self.scores - missing_end * ~self.ended
+
 
 @torch.no_grad()
 def sample(
@@ -280,7 +284,7 @@ def update(
     policy: PolicyWithValue, said: Rollout, config: PPOConfig, optimizer: torch.optim.Optimizer, generator: torch.Generator
 ) -> dict[str, float]:
     """Improve the policy on what it said, and return means over all minibatches of what there is to watch."""
-    scores = said.scores - config.missing_end * ~said.ended
+    scores = said.charged(config.missing_end)
     rewards = rewards_per_token(scores, said.kl, config.kl_weight, said.mask)
     advantage, returns = advantages(rewards, said.values, said.mask, config.gamma, config.lam)
     advantage = whiten(advantage, said.mask)
@@ -305,16 +309,6 @@ def update(
     names = ("policy_loss", "value_loss", "clip_fraction", "update_kl")
     unexplained = masked_mean((returns - said.values).square(), said.mask)
     return dict(zip(names, torch.stack(watched).mean(0).tolist(), strict=True)) | {"explained_variance": float(1 - unexplained / spread)}
-
-
-def expect(policy: PolicyWithValue, said: Rollout, score: float) -> None:
-    """Let a value head that has learned nothing expect a score, after the fact also in what was said.
-
-    Were nothing expected at first, then with lambda below 1 late tokens would be praised for a score that early ones earned.
-    """
-    with torch.no_grad():
-        policy.value.bias += score
-        said.values += score * said.mask
 
 
 def ppo(
@@ -344,15 +338,17 @@ def ppo(
         drawn = [prompts[i] for i in torch.randint(len(prompts), (config.responses,), generator=generator)]
         said = rollout(policy, reference, tokenizer, drawn, score, config.tokens, generator)
         began = time.perf_counter()
-        if step == 0:
-            expect(policy, said, float(said.scores.mean()))
+        if step == 0:  # Let the head expect the mean. From zero, with lambda below 1, late tokens would be praised for the whole score.
+            expected = said.charged(config.missing_end).mean()
+            policy.value.bias.data += expected
+            said.values += expected * said.mask
         watched = update(policy, said, config, optimizer, generator)
         schedule.step()
-        kl, ended = float(said.kl.sum(1).mean()), float(said.ended.float().mean())
+        kl, count = float(said.kl.sum(1).mean()), int(said.mask.sum())
         history.append({
             "step": step, "score": float(said.scores.mean()), "kl": kl,
-            "reward": float(said.scores.mean()) - config.missing_end * (1 - ended) - config.kl_weight * kl,
-            "entropy": -float(masked_mean(said.log_p, said.mask)), "length": float(said.mask.sum(1).float().mean()), "ended": ended,
-            **watched, "tokens": int(said.mask.sum()), **said.seconds, "update": time.perf_counter() - began,
+            "reward": float(said.charged(config.missing_end).mean()) - config.kl_weight * kl,
+            "entropy": -float(said.log_p.sum()) / count, "length": count / config.responses, "ended": float(said.ended.float().mean()),
+            **watched, "tokens": count, **said.seconds, "update": time.perf_counter() - began,
         })
     return history
