@@ -209,6 +209,15 @@ def test_the_kl_of_a_policy_to_itself_is_zero_and_the_first_ratio_is_one(policy,
     assert (after - said.log_p).abs().max() > 1e-3
 
 
+def test_what_an_update_watches_by_hand(policy, reference, tokenizer):
+    said = rolled(policy, reference, tokenizer)
+    said.log_p -= math.log(1.5) * said.mask  # as if every token had become half again as likely
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
+    watched = ppo.update(policy, said, PPOConfig(minibatches=1, clip=0.4), optimizer, seeded())
+    assert watched["clip_fraction"] == 1 and watched["update_kl"] == pytest.approx(0.5 - math.log(1.5), abs=1e-4)
+    assert ppo.update(policy, said, PPOConfig(minibatches=1, clip=0.6), optimizer, seeded())["clip_fraction"] == 0
+
+
 def test_padding_has_no_influence(policy, reference, tokenizer):
     said = rolled(policy, reference, tokenizer)
     wider = copy.copy(said)
@@ -255,10 +264,10 @@ class Bandit:
     def score(self, prompts, texts):
         return [float(self.luck.random() < {"left": 0.3, "right": 0.8}.get(text, 0.0)) for text in texts]
 
-    def play(self, score=None, **changes):
+    def play(self, score=None, prompts=("which",), **changes):
         policy = PolicyWithValue(copy.deepcopy(self.model))
         config = PPOConfig(**{"steps": 25, "responses": 64, "tokens": 1, "learning_rate": 3e-2, "value_learning_rate": 3e-2, "missing_end": 0.0, "kl_weight": 0.0, **changes})
-        return policy, ppo.ppo(policy, self.model, self.tokenizer, ["which"], score or self.score, config)
+        return policy, ppo.ppo(policy, self.model, self.tokenizer, prompts, score or self.score, config)
 
 
 @pytest.fixture
@@ -306,11 +315,24 @@ def test_each_step_logs_what_there_is_to_watch(bandit):
     assert history[0]["explained_variance"] < 0 < history[2]["explained_variance"] + 1
 
 
+def test_rates_fall_to_zero_and_the_value_head_begins_at_the_mean(bandit, monkeypatch):
+    seen, update = [], ppo.update
+
+    def watched(policy, said, config, optimizer, generator):
+        seen.append(([group["lr"] for group in optimizer.param_groups], said.values[said.mask].unique().tolist()))
+        return update(policy, said, config, optimizer, generator)
+
+    monkeypatch.setattr(ppo, "update", watched)
+    bandit.play(lambda prompts, texts: [7.0] * len(texts), steps=4, learning_rate=0.8, value_learning_rate=0.4, minibatches=1)
+    assert [rates for rates, _ in seen] == [pytest.approx([0.8 * left, 0.4 * left]) for left in (1, 0.75, 0.5, 0.25)]
+    assert seen[0][1] == [pytest.approx(7)], "with nothing learned it expects the mean, already of the first responses"
+
+
 def test_the_seed_decides_everything(bandit):
     def run(seed):
         bandit.luck.seed(0)
         torch.manual_seed(random.randrange(1000))
-        _, history = bandit.play(steps=2, tokens=3, seed=seed)
+        _, history = bandit.play(prompts=["which", "which which", "which left"], steps=2, tokens=3, seed=seed)
         return [{name: value for name, value in entry.items() if name not in ("generation", "scoring", "update")} for entry in history]
 
     assert run(0) == run(0) != run(1)

@@ -39,17 +39,17 @@ ROWS = 16  # responses of like length that share a pass of scoring or learning
 class PPOConfig:
     """How to train. A step samples ``responses``, of at most ``tokens`` tokens, and passes ``epochs`` times over them in ``minibatches``.
 
-    ``kl_weight`` is in units of the score per nat. A response that does not end its turn within ``tokens`` loses ``missing_end`` of its score. The
-    learning rate falls to zero in a straight line.
+    ``kl_weight`` is in units of the score per nat. A response that does not end its turn within ``tokens`` loses ``missing_end`` of its score (the EOS
+    trick of Huang et al. 2024). The learning rates fall to zero in a straight line.
     """
 
     steps: int = 40
     responses: int = 64
     tokens: int = 72
-    epochs: int = 2
-    minibatches: int = 2
-    learning_rate: float = 3e-4
-    value_learning_rate: float = 3e-3
+    epochs: int = 1
+    minibatches: int = 4
+    learning_rate: float = 5e-4
+    value_learning_rate: float = 1e-4
     kl_weight: float = 0.02
     missing_end: float = 1.0
     gamma: float = 1.0
@@ -68,7 +68,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def whiten(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Shift and scale to mean 0 and variance 1 over the marked tokens; 0 elsewhere (Huang et al. 2024, detail 17)."""
+    """Shift and scale to mean 0 and variance 1 over the marked tokens; 0 elsewhere. The scale of the scores then does not set that of the steps."""
     centered = (values - masked_mean(values, mask)) * mask
     return centered / (masked_mean(centered.square(), mask) + 1e-8).sqrt()
 
@@ -128,7 +128,7 @@ def clipped_value_loss(
 ) -> torch.Tensor:
     """Return half the mean squared error of the values, or of the values kept within ``clip`` of the old ones where that is worse.
 
-    Huang et al. 2024, detail 16.
+    So in the code of Schulman et al. 2017; detail 9 of "The 37 implementation details of PPO" (Huang et al. 2022).
     """
     kept = old_values + (values - old_values).clamp(-clip, clip)
     return 0.5 * masked_mean(torch.maximum((values - returns).square(), (kept - returns).square()), mask)
@@ -318,7 +318,7 @@ def ppo(
     """Train the policy in place on requests drawn from ``prompts`` and return what each step measured, before its update.
 
     ``reference`` is a model that stays as it is, usually a copy of the policy's. A step's entry has the mean "score", "kl" in nats a response
-    (log p - log q, summed over its tokens), "reward" (score less what ending late and KL cost), "entropy" in nats a token (minus the mean log-probability of what was
+    (log p - log q, summed over its tokens), "reward" (the score, less what a missing end and KL cost), "entropy" in nats a token (minus the mean log-probability of what was
     sampled), "length" in tokens, the share that "ended", what ``update`` returns, the "tokens" generated, and the seconds of "generation",
     "scoring" and "update".
 
@@ -339,9 +339,9 @@ def ppo(
         said = rollout(policy, reference, tokenizer, drawn, score, config.tokens, generator)
         began = time.perf_counter()
         if step == 0:  # Let the head expect the mean. From zero, with lambda below 1, late tokens would be praised for the whole score.
-            expected = said.charged(config.missing_end).mean()
-            policy.value.bias.data += expected
-            said.values += expected * said.mask
+            surprise = said.charged(config.missing_end).mean() - masked_mean(said.values, said.mask)
+            policy.value.bias.data += surprise
+            said.values += surprise * said.mask
         watched = update(policy, said, config, optimizer, generator)
         schedule.step()
         kl, count = float(said.kl.sum(1).mean()), int(said.mask.sum())
