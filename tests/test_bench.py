@@ -52,7 +52,7 @@ def test_the_rl_bench_gives_both_arms_the_same_work(tmp_path, monkeypatch):
     call = rl.Scorer.__call__
 
     def watched(self, prompts, texts):
-        scored.append((len(prompts), len(texts), len(set(prompts))))
+        scored.append((len(prompts), len(texts), len({turns[0]["content"] for turns in prompts})))
         return call(self, prompts, texts)
 
     monkeypatch.setattr(rl.Scorer, "__call__", watched)

@@ -17,7 +17,10 @@ from finetunelab.models import load_model, load_tokenizer
 from finetunelab.ppo import PolicyWithValue, PPOConfig
 from finetunelab.sft import end_of_turn
 
-ASKED = ["How do I make soup?", "Tell me, please, what I should write in a letter to my old neighbor.", "Roses?"]
+ASKED = [
+    [{"role": "user", "content": text}]
+    for text in ("How do I make soup?", "Tell me, please, what I should write in a letter to my old neighbor.", "Roses?")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +154,7 @@ def test_a_rollout_knows_what_a_plain_forward_pass_without_cache_says(policy, re
     lengths = said.mask.sum(1)
     assert lengths.min() < lengths.max() == 40 and said.ended.any() and not said.ended.all(), "some must end early for this test to say much"
     for i, prompt in enumerate(said.prompts):
-        request = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, return_dict=True)["input_ids"]
+        request = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
         begin, end = len(request), len(request) + int(lengths[i])
         assert said.ids[i, :begin].tolist() == request and said.mask[i].nonzero()[:, 0].tolist() == list(range(begin, end))
         row = said.ids[i : i + 1, :end]
@@ -174,6 +177,25 @@ def test_a_response_ends_with_its_turn(policy, reference, tokenizer):
     for ids, mask, ended in zip(said.ids, said.mask, said.ended, strict=True):
         tokens = ids[mask].tolist()
         assert (tokens[-1] in ends) == bool(ended) and not ends & set(tokens[:-1]) and (ended or len(tokens) == 40)
+
+
+def test_a_turn_ends_with_the_token_of_the_chat_template_or_of_the_text(tokenizer):
+    policy = PolicyWithValue(load_model("nano-sft"))
+    said = rolled(policy, policy.model, tokenizer)
+    lasts = [int(ids[mask][-1]) for ids, mask in zip(said.ids, said.mask, strict=True)]
+    assert end_of_turn(tokenizer) != tokenizer.eos_token_id and lasts.count(end_of_turn(tokenizer)) > 3
+
+
+def test_rows_that_end_are_dropped_without_a_change_to_the_others(policy, tokenizer):
+    batch = tokenizer(["The baker sold", "In the old town there", "She", "A letter to my dear"] * 3, return_tensors="pt", padding=True, padding_side="left")
+    requests = batch["input_ids"], batch["attention_mask"]
+    longer, whole, *_ = ppo.sample(policy, *requests, torch.tensor([], dtype=torch.long), 20, seeded())
+    ends = longer[0, whole[0]][2:3]  # what some row says early shall end it
+    dropped, mask, *_ = ppo.sample(policy, *requests, ends, 20, seeded())
+    assert mask.sum(1).min() < 4 and mask.sum(1).max() > 5 and whole.sum(1).min() == 20
+    for row in range(12):
+        count = int(mask[row].sum())
+        assert dropped[row, mask[row]].tolist() == longer[row, whole[row]][:count].tolist()
 
 
 def test_what_a_row_says_does_not_hang_on_the_rows_beside_it(policy, reference, tokenizer):
@@ -265,9 +287,10 @@ class Bandit:
         return [float(self.luck.random() < {"left": 0.3, "right": 0.8}.get(text, 0.0)) for text in texts]
 
     def play(self, score=None, prompts=("which",), **changes):
+        asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
         policy = PolicyWithValue(copy.deepcopy(self.model))
         config = PPOConfig(**{"steps": 25, "responses": 64, "tokens": 1, "learning_rate": 3e-2, "value_learning_rate": 3e-2, "missing_end": 0.0, "kl_weight": 0.0, **changes})
-        return policy, ppo.ppo(policy, self.model, self.tokenizer, prompts, score or self.score, config)
+        return policy, ppo.ppo(policy, self.model, self.tokenizer, asked, score or self.score, config)
 
 
 @pytest.fixture
@@ -325,7 +348,7 @@ def test_rates_fall_to_zero_and_the_value_head_begins_at_the_mean(bandit, monkey
     monkeypatch.setattr(ppo, "update", watched)
     bandit.play(lambda prompts, texts: [7.0] * len(texts), steps=4, learning_rate=0.8, value_learning_rate=0.4, minibatches=1)
     assert [rates for rates, _ in seen] == [pytest.approx([0.8 * left, 0.4 * left]) for left in (1, 0.75, 0.5, 0.25)]
-    assert seen[0][1] == [pytest.approx(7)], "with nothing learned it expects the mean, already of the first responses"
+    assert all(values == [pytest.approx(7)] for _, values in seen), "it expects the mean from the first update on: nothing is left to learn"
 
 
 def test_the_seed_decides_everything(bandit):

@@ -23,13 +23,13 @@ import torch
 from tqdm.auto import tqdm
 
 from .errors import UserError
-from .sft import end_of_turn
+from .sft import Conversation, end_of_turn
 from .training import show_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Score = Callable[[Sequence[str], Sequence[str]], Sequence[float]]
+Score = Callable[[Sequence[Conversation], Sequence[str]], Sequence[float] | torch.Tensor]
 """Takes requests and as many responses and returns what each response is worth: an oracle, or a reward model."""
 
 ROWS = 16  # responses of like length that share a pass of scoring or learning
@@ -183,7 +183,7 @@ def laid_out(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 class Rollout:
     """What the policy said, and all that is known of it. ``ended`` and ``scores`` have shape (responses,)."""
 
-    prompts: list[str]
+    prompts: list[Conversation]
     texts: list[str]
     ids: torch.Tensor
     mask: torch.Tensor
@@ -249,10 +249,10 @@ def sample(
 
 @torch.no_grad()
 def rollout(
-    policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], score: Score,
-    tokens: int, generator: torch.Generator,
+    policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation],
+    score: Score, tokens: int, generator: torch.Generator,
 ) -> Rollout:
-    """Let the policy respond to each request, and score what it says.
+    """Let the policy respond to each request, a conversation that ends with the user's turn, and score what it says.
 
     Log-probabilities and values come from the sampling pass: those are the probabilities with which the tokens were drawn. So scoring is one
     pass of the reference over all responses, and the score function.
@@ -260,8 +260,7 @@ def rollout(
     Raises UserError if the score function does not return a finite number for each response.
     """
     began, device = time.perf_counter(), policy.value.weight.device
-    asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    requests = [tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)["input_ids"] for turns in asked]
+    requests = [tokenizer.apply_chat_template(list(turns), add_generation_prompt=True, return_dict=True)["input_ids"] for turns in prompts]
     batch = tokenizer.pad({"input_ids": requests}, return_tensors="pt", padding_side="left").to(device)
     ends = torch.tensor(sorted({end_of_turn(tokenizer), tokenizer.eos_token_id}), device=device)
     ids, mask, log_p, values = sample(policy, batch["input_ids"], batch["attention_mask"], ends, tokens, generator)
@@ -312,8 +311,8 @@ def update(
 
 
 def ppo(
-    policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], score: Score,
-    config: PPOConfig,
+    policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation],
+    score: Score, config: PPOConfig,
 ) -> list[dict[str, float]]:
     """Train the policy in place on requests drawn from ``prompts`` and return what each step measured, before its update.
 
@@ -325,7 +324,7 @@ def ppo(
     Raises UserError without prompts, with fewer responses than minibatches, and as ``rollout`` does.
     """
     if not prompts:
-        raise UserError("there are no requests to respond to", "give at least one prompt")
+        raise UserError("there are no requests to respond to", "give at least one conversation")
     if not 1 <= config.minibatches <= config.responses:
         raise UserError(f"{config.responses} responses cannot fill {config.minibatches} minibatches", "choose fewer minibatches")
     policy.eval()  # dropout would make the policy that learns another one than the policy that spoke

@@ -23,7 +23,7 @@ from ..models import count_parameters, load_model, load_tokenizer, quiet
 from ..ppo import PolicyWithValue, PPOConfig, ppo
 from ..profiles import device_and_dtype
 from ..settings import RlBenchSettings
-from ..sft import end_of_turn, use_training_template
+from ..sft import Conversation, end_of_turn, use_training_template
 from ..stats import median_interval
 from ..worlds.responses import grade, reward
 from . import circumstances, results_file, write_results
@@ -41,9 +41,9 @@ class Scorer:
     def __init__(self) -> None:
         self.calls: list[tuple[float, float]] = []
 
-    def __call__(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    def __call__(self, prompts: Sequence[Conversation], texts: Sequence[str]) -> list[float]:
         self.calls.append((time.perf_counter(), time.process_time()))
-        return [reward(grade(prompt, text)) for prompt, text in zip(prompts, texts, strict=True)]
+        return [reward(grade(turns[0]["content"], text)) for turns, text in zip(prompts, texts, strict=True)]
 
     def summary(self, responses: int, tokens: Sequence[int], generating: Sequence[float]) -> dict[str, float]:
         """Return what the timed steps took on average, given the tokens that each step generated, and in how many seconds."""
@@ -55,7 +55,7 @@ class Scorer:
         }
 
 
-def ours(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> dict[str, Any]:
+def ours(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[Conversation]) -> dict[str, Any]:
     """Take the steps of a round by ``ppo.ppo``."""
     score = Scorer()
     config = PPOConfig(
@@ -68,7 +68,7 @@ def ours(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTo
     return found | {f"share_{phase}": seconds / sum(spent.values()) for phase, seconds in spent.items()}
 
 
-def rloo(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str]) -> dict[str, Any]:
+def rloo(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[Conversation]) -> dict[str, Any]:
     """Take them by trl's ``RLOOTrainer``, with two responses to a request, which are the fewest it can do with."""
     from datasets import Dataset
     from trl import RLOOConfig, RLOOTrainer
@@ -87,7 +87,7 @@ def rloo(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTo
 
     def scored(prompts: list, completions: list, completion_ids: list[list[int]], **_: Any) -> list[float]:
         tokens.append(sum(map(len, completion_ids)))
-        return score([turns[0]["content"] for turns in prompts], [turns[0]["content"].strip() for turns in completions])
+        return score(prompts, [turns[0]["content"].strip() for turns in completions])
 
     with tempfile.TemporaryDirectory(prefix="finetunelab-") as directory, quiet(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -96,7 +96,7 @@ def rloo(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTo
             max_completion_length=asked.tokens, learning_rate=RATE, gradient_checkpointing=False, bf16=False, report_to=[], save_strategy="no",
             disable_tqdm=True, use_cpu=device_and_dtype().device == "cpu",
         )
-        rows = Dataset.from_list([{"prompt": [{"role": "user", "content": prompt}]} for prompt in prompts])
+        rows = Dataset.from_list([{"prompt": turns} for turns in prompts])
         trainer = RLOOTrainer(model=policy, reward_funcs=scored, args=config, train_dataset=rows, processing_class=tokenizer)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
@@ -116,7 +116,7 @@ def run_bench(asked: RlBenchSettings, say: Callable[[str], None] = print) -> Pat
     disable_progress_bars()
     path, before = results_file(asked.output)
     model, tokenizer = load_model(asked.model), use_training_template(load_tokenizer(asked.model))
-    prompts = [row["prompt"] for row in worlds.generator("responses").rows(500, "train", 0)]
+    prompts = [[{"role": "user", "content": row["prompt"]}] for row in worlds.generator("responses").rows(500, "train", 0)]
     say(f"Measuring on {device_and_dtype().describe()}: {asked.rounds} rounds of {asked.steps} steps for each arm, after one that is not timed.")
     rounds: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
     for number in range(asked.rounds + 1):
