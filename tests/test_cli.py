@@ -37,8 +37,8 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "sft", "adapt", "bench sft", "assignment make", "grade", "profile", "ratings export", "ratings import",
-        "ratings agreement",
+        "world hash", "data check", "sft", "adapt", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
+        "ratings import", "ratings agreement",
     )
     for command in commands:
         with pytest.raises(SystemExit) as left:

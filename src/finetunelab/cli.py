@@ -125,6 +125,8 @@ def _runs(groups: Any) -> None:
     bench = _group(groups, "bench", "how fast training is")
     fast = _command(bench, "sft", "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults", _bench_sft)
     settings.add_flags(fast, settings.BenchSettings)
+    loop = _command(bench, "rl", "measure our PPO beside trl's RLOO trainer", _bench_rl)
+    settings.add_flags(loop, settings.RlBenchSettings)
 
 
 def _grading(groups: Any) -> None:
@@ -290,6 +292,13 @@ def _adapt(args: argparse.Namespace) -> None:
 def _bench_sft(args: argparse.Namespace) -> None:
     asked = settings.read(settings.BenchSettings, vars(args), args.config)
     from .bench import run_bench
+
+    run_bench(asked)
+
+
+def _bench_rl(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.RlBenchSettings, vars(args), args.config)
+    from .bench.rl import run_bench
 
     run_bench(asked)
 
