@@ -23,7 +23,7 @@ LABS := $(wildcard labs/*.ipynb)
 
 .venv-lab/stamp: .venv/stamp
 	test -x $(LAB)/python || $(PYTHON) -m venv .venv-lab
-	$(LAB)/pip install --quiet -c constraints.txt "$$(sed -n 's/^lab = \["\(.*\)"\]/\1/p' pyproject.toml)"
+	grep '^lab = ' pyproject.toml | grep -o '"[^"]*"' | xargs $(LAB)/pip install --quiet -c constraints.txt
 	$(BIN)/python -m ipykernel install --prefix .venv-lab --name python3 --display-name "Fine-Tuning, Measured"
 	@touch $@
 
@@ -52,6 +52,7 @@ models: .venv/stamp
 	$(BIN)/finetunelab base build --size base --out runs/models
 	$(BIN)/finetunelab base build --size small --out runs/models
 	$(BIN)/finetunelab base build --size sft --out runs/models
+	$(BIN)/finetunelab base build --size chat --out runs/models
 
 # Needs the real corpora; see CONTRIBUTING.md.
 tables: .venv/stamp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import matplotlib.pyplot as plt
-from results import HERE, MARKERS, axes, curve, log_axis, table
+from results import HERE, MARKERS, axes, beside, curve, log_axis, table
 
 from finetunelab.plots import COLORS, FAINT, label_ends, save
 from finetunelab.stats import as_ratio, t_interval
@@ -54,7 +54,7 @@ def labels() -> plt.Figure:
         found = table("A2", ("labels",), "accuracy", arm=arm, severity="1.0")
         amounts = sorted(float(n) for (n,) in found if float(n))
         points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
-        curve(ax, place, amounts, points)
+        curve(ax, place, beside(place, amounts), points)
         ends[arm] = points[-1].estimate
     log_axis(ax, amounts)
     label_ends(ax, amounts[-1], ends)
@@ -68,7 +68,7 @@ def chef() -> plt.Figure:
         found = table("A5", ("recipes",), "perplexity", arm=arm)
         amounts = sorted(float(n) for (n,) in found if float(n))
         points = [as_ratio(t_interval([math.log(value) for value in found[f"{n:.0f}",]])) for n in amounts]
-        curve(ax, place, amounts, points)
+        curve(ax, place, beside(place, amounts), points)
         name = "chef" if arm == "French" else arm
         # At the start of the curves, where they lie apart.
         aside = dict(xytext=(10, 6)) if arm == "novice" else dict(xytext=(-12, -6), ha="right", va="top")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from results import HERE, MARKERS, axes, curve, log_axis, table
+from results import HERE, axes, beside, curve, log_axis, table
 
 from finetunelab.experiments import find
 from finetunelab.plots import COLORS, FAINT, label_ends, save
@@ -20,7 +20,7 @@ def text() -> plt.Figure:
         found = table("C2", ("documents",), column)
         amounts = sorted(float(n) for (n,) in found)
         points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
-        curve(ax, place, amounts, points)
+        curve(ax, place, beside(place, amounts), points)
         ends[name] = points[-1].estimate
     ax.axhline(CHANCE, color=FAINT, linestyle="--", linewidth=1.4)
     ax.annotate("chance", (0, CHANCE), xycoords=("axes fraction", "data"), xytext=(4, -16), textcoords="offset points", color=FAINT)
@@ -38,8 +38,7 @@ def kinds() -> plt.Figure:
         found = table("C7", ("kinds",), "followed", unseen=unseen)
         amounts = sorted(int(n) for (n,) in found)
         points = [t_interval(found[str(n),]) for n in amounts]
-        ax.plot(amounts, [point.estimate for point in points], marker=MARKERS[place], color=COLORS[place])
-        ax.vlines(amounts, [point.low for point in points], [point.high for point in points], color=COLORS[place], linewidth=1.6)
+        curve(ax, place, amounts, points)
         ends[f"unseen {unseen}"] = points[-1].estimate
     ax.set_xticks(amounts)
     label_ends(ax, amounts[-1], ends)
@@ -64,6 +63,22 @@ def masking() -> plt.Figure:
     return fig
 
 
+def memory() -> plt.Figure:
+    """C6: right answers by how many exchanges back the early turn stands, for the three ways to use conversations."""
+    fig, ax = axes("What is remembered", "exchanges back", "right answers")
+    ends = {}
+    for place, arm in enumerate(("multi-turn", "control", "single-turn")):
+        found = table("C6", ("distance",), "right", arm=arm, question="needs the early turn")
+        distances = sorted(int(distance) for (distance,) in found)
+        points = [t_interval(found[str(distance),]) for distance in distances]
+        curve(ax, place, distances, points)
+        ends[arm] = points[-1].estimate
+    ax.set_xticks(distances)
+    ax.set_ylim(-0.02, 1)
+    label_ends(ax, distances[-1], ends)
+    return fig
+
+
 FIGURES = {
     "text": (
         text,
@@ -81,6 +96,7 @@ FIGURES = {
         "For prompts about as long as answers and for prompts ten times as long: ten dots each, what masking changed with each seed, and "
         "below them the interval of the mean. A gray band shows the margin within which a difference counts as none.",
     ),
+    "memory": (memory, "TODO"),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 import matplotlib.pyplot as plt
-from results import HERE, MARKERS, axes, curve, log_axis, table
+from results import HERE, MARKERS, axes, beside, curve, log_axis, table
 
 from finetunelab.plots import COLORS, FAINT, label_ends, save
 from finetunelab.stats import t_interval
@@ -37,7 +37,7 @@ def labels() -> plt.Figure:
         found = table("B4", ("labels",), column, kind="B4.labels")
         amounts = sorted(float(n) for (n,) in found)
         points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
-        curve(ax, place, amounts, points)
+        curve(ax, place, beside(place, amounts), points)
         ends[name] = points[-1].estimate
     log_axis(ax, amounts[::2])
     label_ends(ax, amounts[-1], ends)
@@ -52,8 +52,7 @@ def noise() -> plt.Figure:
         found = table("B4", ("noise",), column, kind="B4.noise")
         shares = sorted(float(share) for (share,) in found)
         points = [t_interval(found[f"{share:g}" if share else "0.0",]) for share in shares]
-        ax.plot(shares, [point.estimate for point in points], marker=MARKERS[place], color=COLORS[place])
-        ax.vlines(shares, [point.low for point in points], [point.high for point in points], color=COLORS[place], linewidth=1.6)
+        curve(ax, place, shares, points)
         ends[name] = points[-1].estimate
     ax.set_xticks(shares, [f"{share:.0%}" for share in shares])
     label_ends(ax, shares[-1], ends)

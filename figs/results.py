@@ -41,10 +41,13 @@ def axes(title: str, x: str, y: str, size: tuple[float, float] = NARROW) -> tupl
 
 def curve(ax: plt.Axes, place: int, amounts: list[float], intervals: list[Interval]) -> None:
     """Draw a curve with its intervals as bars: bands of four arms would cover one another."""
-    spread = 1 + 0.05 * (place - 1.5)  # side by side, so that no bar hides another
-    at = [amount * spread for amount in amounts]
-    ax.plot(at, [point.estimate for point in intervals], marker=MARKERS[place], color=COLORS[place])
-    ax.vlines(at, [point.low for point in intervals], [point.high for point in intervals], color=COLORS[place], linewidth=1.6)
+    ax.plot(amounts, [point.estimate for point in intervals], marker=MARKERS[place], color=COLORS[place])
+    ax.vlines(amounts, [point.low for point in intervals], [point.high for point in intervals], color=COLORS[place], linewidth=1.6)
+
+
+def beside(place: int, amounts: list[float]) -> list[float]:
+    """Return where on a logarithmic axis an arm stands at some amounts: beside the others, so that no bar hides another."""
+    return [amount * (1 + 0.05 * (place - 1.5)) for amount in amounts]
 
 
 def log_axis(ax: plt.Axes, amounts: list[float]) -> None:

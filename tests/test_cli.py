@@ -37,7 +37,8 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "sft", "adapt", "bench sft", "bench rl", "assignment make", "grade", "profile",
+        "world hash", "data check", "sft", "adapt", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export", "ratings import",
+        "ratings agreement",
     )
     for command in commands:
         with pytest.raises(SystemExit) as left:
@@ -87,7 +88,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     asked = []
     pretraining = SimpleNamespace(build=lambda size, out: asked.append((size, out)) or out, ship=lambda directory: asked.append(directory))
     skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
-    assistant = SimpleNamespace(build=lambda out: asked.append(("assistant", out)) or out, ship=lambda directory: asked.append(directory))
+    assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
@@ -98,12 +99,15 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert cli.main(["base", "build", "--out", "x", "--size", "small", "--threads", "1"]) == 0
         assert torch.get_num_threads() == 1
         assert cli.main(["base", "build", "--out", "x", "--size", "sft"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "chat"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
     assistant.ship = lambda directory: asked.append(("assistant", directory))
     assert cli.main(["base", "ship", "runs/nano-sft/"]) == 0
-    assert asked == [("small", "x"), ("assistant", "x"), "x", ("assistant", "runs/nano-sft/")]
+    assert cli.main(["base", "ship", "runs/nano-chat"]) == 0
+    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat")]
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

@@ -9,6 +9,7 @@ from statistics import fmean
 import pytest
 
 from finetunelab import assistant as recipe
+from finetunelab import sft
 from finetunelab.cost import Cost
 from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import behavior as chapter
@@ -207,29 +208,39 @@ def test_a_right_answer_counts_at_its_distance(monkeypatch):
     rows = talk.questions("test", 1000, each=3)
     assert [row["distance"] for row in rows] == [d for d in range(1, 9) for _ in range(3)]
     near = {str(row["messages"][: row["question_turn"] + 1]): row["answer"] for row in rows if row["distance"] < 6}
-    monkeypatch.setattr(talk, "reply", reply)
-    assert talk.remembers(near, None, rows) == [row["distance"] < 6 for row in rows]
+    monkeypatch.setattr(sft, "reply", reply)
+    assert sft.remembers(near, None, rows) == [row["distance"] < 6 for row in rows]
     assert all(correct(row, f"It is {row['answer']}.") for row in rows)
 
 
 # The shipped assistant ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_assistant_follows_what_its_card_says(assistant):
-    rows = chapter.instructions(200, "test", 2026)
-    assert fmean(following(*assistant, rows)) >= 0.8
-    directory = CHECKPOINTS / recipe.NAME
+@pytest.mark.parametrize("name", recipe.RECIPES)
+def test_an_assistant_does_what_its_card_says(name):
+    model, tokenizer, directory = load_model(name), load_tokenizer(name), CHECKPOINTS / name
+    recorded = json.loads((directory / "report.json").read_text())["measured"]
+    assert set(recorded) == set(recipe.EXAMS[name])
+    for key, (_, exam) in recipe.EXAMS[name].items():
+        assert exam(model, tokenizer, 150, 2026) == pytest.approx(fmean(recorded[key]), abs=0.1), key
     assert (directory / "README.md").read_text() == recipe.card(directory)
 
 
-def test_the_assistant_can_be_built_again_and_a_finished_build_is_kept(tmp_path):
+def test_what_an_assistant_was_not_trained_for_it_does_not_do(assistant):
+    """So that the measures of the other one's card say something about its training."""
+    assert recipe.TALK["remembered"][1](*assistant, 100, 2026) < 0.2
+    assert recipe.TALK["valued"][1](*assistant, 100, 2026) < 0.5
+
+
+@pytest.mark.parametrize("name", recipe.RECIPES)
+def test_an_assistant_can_be_built_again_and_a_finished_build_is_kept(name, tmp_path):
     said = []
-    built = recipe.build(tmp_path, scale=0.001, say=said.append)
+    built = recipe.build(name, tmp_path, scale=0.001, say=said.append)
     made = json.loads((built / "recipe.json").read_text())
-    shipped = json.loads((CHECKPOINTS / recipe.NAME / "recipe.json").read_text())
+    shipped = json.loads((CHECKPOINTS / name / "recipe.json").read_text())
     assert {key: made[key] for key in ("base", "data", "data_seed", "masked", "longest", "world_hash")} == {
         key: shipped[key] for key in ("base", "data", "data_seed", "masked", "longest", "world_hash")
     }
     before = (built / "model.safetensors").stat().st_mtime_ns
-    assert recipe.build(tmp_path, scale=0.001, say=said.append) == built and "is finished" in said[-1]
+    assert recipe.build(name, tmp_path, scale=0.001, say=said.append) == built and "is finished" in said[-1]
     assert (built / "model.safetensors").stat().st_mtime_ns == before

@@ -265,15 +265,24 @@ def model_card() -> str:
 
 
 def assistant_card() -> str:
-    """What the card of the shipped assistant says of its recipe and its measures, a heading level lower."""
-    text = (CARD.parents[1] / "nano-sft" / CARD.name).read_text(encoding="utf-8")
+    """What the card of ``nano-sft`` says of its recipe and its measures, a heading level lower."""
+    return _card("nano-sft")
+
+
+def chat_card() -> str:
+    """The same of ``nano-chat``."""
+    return _card("nano-chat")
+
+
+def _card(name: str) -> str:
+    text = (CARD.parents[1] / name / CARD.name).read_text(encoding="utf-8")
     return re.sub(r"^## ", "### ", text[text.index("## Recipe") : text.index("## Limits")], flags=re.MULTILINE).strip()
 
 
 PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
-        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
+        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card, chat_card,
         bench, bench_goals, bench_rl, *measured.TABLES,
     )
 }

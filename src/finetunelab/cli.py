@@ -54,6 +54,7 @@ def build_parser() -> Parser:
     _data(_group(groups, "data", "your own files"))
     _runs(groups)
     _grading(groups)
+    _ratings(_group(groups, "ratings", "what reviewers said in the rating widget"))
     profile = _command(groups, "profile", "print profile, device, number format and the reason for it", _profile)
     profile.add_argument("name", nargs="?", help="nano, colab or gpu (default: FINETUNELAB_PROFILE, or nano)")
     return parser
@@ -94,7 +95,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft"), default="base", help="sft: the assistant, trained from the shipped base")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat"), default="base", help="sft and chat: the assistants, trained from the shipped base")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -139,6 +140,20 @@ def _grading(groups: Any) -> None:
         where = "solutions and hidden checks (default: labs/instructor)"
         command.add_argument("--instructor", metavar="DIR", default="labs/instructor", help=where)
     marks.add_argument("handins", nargs="+", metavar="HANDIN", help="a notebook, or a folder that holds a class")
+
+
+def _ratings(group: Any) -> None:
+    export = _command(group, "export", "write what the raters prefer in trl's preference format, as JSONL", _ratings_export)
+    export.add_argument("store", metavar="STORE", help="the SQLite file of the rating widget")
+    export.add_argument("file", metavar="FILE", help="a new JSONL file")
+    take = _command(group, "import", "take the choices of a file in that format as one rater's", _ratings_import)
+    take.add_argument("file", metavar="FILE")
+    take.add_argument("store", metavar="STORE", help="made if it is missing")
+    take.add_argument("--rater", metavar="NAME", required=True)
+    agree = _command(group, "agreement", "Krippendorff's alpha, each rater beside the others, signs of carelessness", _ratings_agreement)
+    agree.add_argument("store", metavar="STORE")
+    for command in (export, agree):
+        command.add_argument("--rater", action="append", metavar="NAME", help="hear only these; may be given several times (default: all)")
 
 
 def _evidence_run(args: argparse.Namespace) -> None:
@@ -194,10 +209,10 @@ def _base_build(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    if args.size == "sft":
+    if args.size in ("sft", "chat"):
         from .assistant import build as build_assistant
 
-        print(build_assistant(args.out))
+        print(build_assistant(f"nano-{args.size}", args.out))
     else:
         from .pretraining import build
 
@@ -205,7 +220,7 @@ def _base_build(args: argparse.Namespace) -> None:
 
 
 def _base_ship(args: argparse.Namespace) -> None:
-    if Path(args.directory).name == "nano-sft":
+    if Path(args.directory).name in ("nano-sft", "nano-chat"):
         from .assistant import ship
     else:
         from .pretraining import ship
@@ -300,6 +315,28 @@ def _grade(args: argparse.Namespace) -> None:
     marks = grade(args.name, args.handins, args.out, args.instructor)
     layers = next((mark.layers for mark in marks if mark.layers), ())
     print(f"{args.out}: grades.csv and {len(marks)} pages of feedback; hand-ins were confined by {', '.join(layers) or 'nothing'}")
+
+
+def _ratings_export(args: argparse.Namespace) -> None:
+    from .preferences.exchange import export_preferences
+    from .preferences.store import RatingStore
+
+    done = export_preferences(RatingStore(args.store, existing=True), args.file, args.rater)
+    print(f"{args.file}: {done.written} preferences; {done.tied} comparisons left out as tied, {done.unrated} as unrated")
+
+
+def _ratings_import(args: argparse.Namespace) -> None:
+    from .preferences.exchange import import_preferences
+    from .preferences.store import RatingStore
+
+    print(f"{args.store}: {import_preferences(RatingStore(args.store), args.file, args.rater)} choices of {args.rater} added")
+
+
+def _ratings_agreement(args: argparse.Namespace) -> None:
+    from .preferences.agreement import report
+    from .preferences.store import RatingStore
+
+    print(report(RatingStore(args.store, existing=True).ratings(args.rater)))
 
 
 def _profile(args: argparse.Namespace) -> None:

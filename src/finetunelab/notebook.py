@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,6 @@ def begin(name: str | None = None, seed: int = 0) -> Profile:
     """
     chosen = profile(os.environ.get(VARIABLE) or name)
     os.environ[VARIABLE] = chosen.name
-    # tqdm asks for notebook widgets that a lab does not need; a bar of text does.
-    warnings.filterwarnings("ignore", message="IProgress not found")
     from transformers import set_seed
     from transformers.utils import logging
 

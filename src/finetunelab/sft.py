@@ -20,6 +20,7 @@ from .corpus import counted_losses, stack
 from .errors import UserError
 from .skills import generate
 from .training import TrainConfig, TrainResult, train
+from .worlds import dialogues
 from .worlds.instructions import follows
 
 if TYPE_CHECKING:
@@ -244,3 +245,9 @@ def following(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: 
     """Return of each of the world's instructions whether the model's greedy response follows it, by the rule that comes with it."""
     responses = reply(model, tokenizer, [row["messages"][:1] for row in rows], tokens=48)
     return [follows(row, response) for row, response in zip(rows, responses, strict=True)]
+
+
+def remembers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+    """Return of each of the world's conversations whether the model's greedy answer to its late question is right."""
+    answers = reply(model, tokenizer, [row["messages"][: row["question_turn"] + 1] for row in rows], tokens=24)
+    return [dialogues.correct(row, answer) for row, answer in zip(rows, answers, strict=True)]

@@ -9,7 +9,7 @@ The learning rate of each arm is the best of ``sweep_conversations`` on validati
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 from .. import worlds
 from ..cost import Cost
 from ..models import load_model, load_tokenizer
-from ..sft import Conversation, reply
-from ..worlds.dialogues import MAX_DISTANCE, correct
+from ..sft import Conversation, remembers
+from ..worlds.dialogues import MAX_DISTANCE
 from . import Claim, Measurement, measures, seed_of_data
 from .adaptation import SWEEP_SEED
 from .behavior import teach
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 BASE = "nano-sft"
 ROWS, LENGTH = 3, 320  # of a step; the longest conversation has fewer tokens
@@ -58,12 +58,6 @@ def converse(
         data = [exchange for messages in data for exchange in exchanges(messages)]
     rate = rate or RATES[arm]
     return teach(load_model(base), load_tokenizer(base), data, steps, seed, rate=rate, masked=True, rows=ROWS, longest=LENGTH)
-
-
-def remembers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Mapping[str, Any]]) -> list[bool]:
-    """Return of each conversation whether the model's answer to its late question is right."""
-    answers = reply(model, tokenizer, [row["messages"][: row["question_turn"] + 1] for row in rows], tokens=24)
-    return [correct(row, answer) for row, answer in zip(rows, answers, strict=True)]
 
 
 def questions(split: str, data_seed: int, each: int) -> list[dict]:
