@@ -182,8 +182,8 @@ def test_a_response_ends_with_its_turn(policy, reference, tokenizer):
 def test_a_turn_ends_with_the_token_of_the_chat_template_or_of_the_text(tokenizer):
     policy = PolicyWithValue(load_model("nano-sft"))
     said = rolled(policy, policy.model, tokenizer)
-    lasts = [int(ids[mask][-1]) for ids, mask in zip(said.ids, said.mask, strict=True)]
-    assert end_of_turn(tokenizer) != tokenizer.eos_token_id and lasts.count(end_of_turn(tokenizer)) > 3
+    end, rows = end_of_turn(tokenizer), [ids[mask].tolist() for ids, mask in zip(said.ids, said.mask, strict=True)]
+    assert end != tokenizer.eos_token_id and sum(row[-1] == end for row in rows) > 3 and not any(end in row[:-1] for row in rows)
 
 
 def test_rows_that_end_are_dropped_without_a_change_to_the_others(policy, tokenizer):
@@ -236,6 +236,8 @@ def test_what_an_update_watches_by_hand(policy, reference, tokenizer):
     said.log_p -= math.log(1.5) * said.mask  # as if every token had become half again as likely
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
     watched = ppo.update(policy, said, PPOConfig(minibatches=1, clip=0.4), optimizer, seeded())
+    norm = sum(float(p.grad.square().sum()) for p in policy.model.parameters()) ** 0.5
+    assert norm == pytest.approx(1, abs=1e-3), "the gradient of the policy is cut to that"
     assert watched["clip_fraction"] == 1 and watched["update_kl"] == pytest.approx(0.5 - math.log(1.5), abs=1e-4)
     assert ppo.update(policy, said, PPOConfig(minibatches=1, clip=0.6), optimizer, seeded())["clip_fraction"] == 0
 
@@ -342,6 +344,7 @@ def test_rates_fall_to_zero_and_the_value_head_begins_at_the_mean(bandit, monkey
     seen, update = [], ppo.update
 
     def watched(policy, said, config, optimizer, generator):
+        assert not policy.training, "with dropout it would not be the policy that spoke"
         seen.append(([group["lr"] for group in optimizer.param_groups], said.values[said.mask].unique().tolist()))
         return update(policy, said, config, optimizer, generator)
 
