@@ -36,7 +36,7 @@ def reward_model(base: str, outputs: int = 1, seed: int = 0) -> PreTrainedModel:
 
     ``base`` is named as for ``models.load_model``; ``seed`` draws the weights of the new layer. Raises UserError as ``load_model`` does.
     """
-    model = _load(base, num_labels=outputs)
+    model = _load(base, num_labels=outputs, ignore_mismatched_sizes=True)  # the layer of a reward model that it may start from is not kept
     weights = torch.randn(model.score.weight.shape, generator=torch.Generator().manual_seed(seed)) * model.config.initializer_range
     with torch.no_grad():
         model.score.weight.copy_(weights)
