@@ -52,6 +52,9 @@ def model(base):
     return load_model(base)
 
 
+MORE = [*PAIRS, pair("Is it far?", "No, it is not far.", "No, it is none of your business.")]  # two that begin alike
+
+
 # The loss of DPO ----------------------------------------------------------------------------------------------------------------
 
 
@@ -90,15 +93,15 @@ def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
         use_training_template(tokenizer)
     policy, beta = shaken(load_model(base)), 0.4
     config = DPOConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=len(PAIRS), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
+        output_dir=str(tmp_path), per_device_train_batch_size=len(MORE), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
         disable_tqdm=True, beta=beta,
     )
-    trainer = DPOTrainer(copy.deepcopy(policy), args=config, train_dataset=Dataset.from_list(PAIRS), processing_class=tokenizer)
+    trainer = DPOTrainer(copy.deepcopy(policy), args=config, train_dataset=Dataset.from_list(MORE), processing_class=tokenizer)
     (batch,) = trainer.get_train_dataloader()
     if template == "plain":  # trl also counts the line break, which no model says; ours ends with the turn
-        batch["completion_mask"][torch.arange(6), batch["attention_mask"].sum(1) - 1] = 0
+        batch["completion_mask"][torch.arange(8), batch["attention_mask"].sum(1) - 1] = 0
     theirs = trainer.compute_loss(trainer.model, dict(batch)).item()
-    rows = prepare_pairs(tokenizer, PAIRS).rows
+    rows = prepare_pairs(tokenizer, MORE).rows
     said = [(row[name], row["request_length"]) for name in ("chosen_ids", "rejected_ids") for row in rows]
     ours = dpo.response_batch(said, tokenizer.pad_token_id)
     counted = [
@@ -109,17 +112,17 @@ def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
     log_p, log_q = (dpo.log_probabilities(each, said, tokenizer.pad_token_id).chunk(2) for each in (policy, load_model(base)))
     found = dpo.dpo_loss(*log_p, *log_q, beta).item()
     assert found == pytest.approx(theirs, abs=1e-5) and abs(found - math.log(2)) > 0.05
-    assert [len(ids) for ids in counted[1]] != [1] * 6
+    assert [len(ids) for ids in counted[1]] != [1] * 8
 
 
 # What it counts -----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_response_counts_its_own_tokens_and_its_end_and_none_of_the_request(model, tokenizer):
-    rows = prepare_pairs(tokenizer, PAIRS).rows
+    rows = prepare_pairs(tokenizer, MORE).rows
     said = [(row[name], row["request_length"]) for row in rows for name in ("chosen_ids", "rejected_ids")]
     found = dpo.log_probabilities(model, said, tokenizer.pad_token_id)
-    for (ids, begin), one, text in zip(said, found, [row[name][0]["content"] for row in PAIRS for name in ("chosen", "rejected")], strict=True):
+    for (ids, begin), one, text in zip(said, found, [row[name][0]["content"] for row in MORE for name in ("chosen", "rejected")], strict=True):
         assert tokenizer.decode(ids[begin:-1]) == text and ids[-1] == end_of_turn(tokenizer)
         with torch.no_grad():
             log_all = model(torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -142,9 +145,11 @@ def test_padding_on_either_side_has_no_influence(model, tokenizer):
 
 def test_rows_that_share_a_batch_keep_their_order(model, tokenizer, monkeypatch):
     rows = [(row[name], row["request_length"]) for row in prepare_pairs(tokenizer, PAIRS).rows for name in ("chosen_ids", "rejected_ids")]
-    together = dpo.log_probabilities(model, rows, tokenizer.pad_token_id)
-    monkeypatch.setattr(dpo, "BATCH", 2)
-    assert torch.allclose(dpo.log_probabilities(model, rows, tokenizer.pad_token_id), together, atol=1e-4) and together.std() > 1
+    alone = torch.cat([dpo.log_probabilities(model, [row], tokenizer.pad_token_id) for row in rows])
+    assert alone.std() > 1
+    for size in (64, 2):
+        monkeypatch.setattr(dpo, "BATCH", size)
+        assert torch.allclose(dpo.log_probabilities(model, rows, tokenizer.pad_token_id), alone, atol=1e-4)
 
 
 def test_implicit_rewards_are_those_of_the_ratio(model, tokenizer):
@@ -186,9 +191,9 @@ def test_the_accuracy_is_that_before_a_pair_was_learned_from(model, tokenizer):
     assert 0.1 < once.accuracy < 0.9
     policy = copy.deepcopy(model)
     assert dpo.fit(policy, tokenizer, POLITE, CONFIG).accuracy > 0.9
-    # Two of eight steps: the pairs whose turn did not come are not counted.
-    half = dpo.fit(copy.deepcopy(model), tokenizer, POLITE, TrainConfig(steps=2, batch_size=8, learning_rate=1e-2, warmup=0))
-    assert (half.accuracy * 16) % 0.5 == pytest.approx(0, abs=1e-9) and half.accuracy > 0.2
+    # Three steps of one pair: those whose turn did not come are not counted.
+    few = dpo.fit(copy.deepcopy(model), tokenizer, POLITE, TrainConfig(steps=3, batch_size=1, learning_rate=1e-2, warmup=0))
+    assert few.accuracy in [pytest.approx(hits / 6) for hits in range(7)]
 
 
 def test_a_larger_beta_says_the_same_with_a_smaller_change(model, tokenizer):
@@ -218,14 +223,15 @@ STEP = {"steps": 2, "responses": 6, "group": 3, "learning_rate": 1e-2, "kl_weigh
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_a_model_is_trained_in_place_on_what_it_said(method, base, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, seen, said, generate = shaken(load_model(base)), [], [], LlamaForCausalLM.generate
-    asked = tokenizer.apply_chat_template(ASKED[0], add_generation_prompt=True, return_dict=True, return_tensors="pt")
-    likely, weights = model(**asked).logits[0, -1].argmax(), model.lm_head.weight.data
+    model, seen, asked, said, generate = shaken(load_model(base)), [], [], [], LlamaForCausalLM.generate
+    one = tokenizer.apply_chat_template(ASKED[0], add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    likely, weights = model(**one).logits[0, -1].argmax(), model.lm_head.weight.data
     weights[end_of_turn(tokenizer)] = 3 * weights[likely]  # so that turns end now and then
     before, others = copy.deepcopy(model.state_dict()), set(vars(model))
 
     def watched(self, input_ids, **options):
         found = generate(self, input_ids=input_ids, **options)
+        asked.append(tokenizer.batch_decode(input_ids))
         said.append(found[:, input_ids.shape[1] :])
         return found
 
@@ -236,8 +242,9 @@ def test_a_model_is_trained_in_place_on_what_it_said(method, base, tokenizer, tm
     monkeypatch.setattr(LlamaForCausalLM, "generate", watched)
     history = dpo.through_trl(method, model, tokenizer, ASKED, score, **STEP)
     assert len(seen) == len(history) == 2 and not list(tmp_path.iterdir())
-    for (prompts, texts), ids, entry in zip(seen, said, history, strict=True):
+    for (prompts, texts), requests, ids, entry in zip(seen, asked, said, history, strict=True):
         assert all(turns in ASKED for turns in prompts) and [prompts[0]] * 3 + [prompts[3]] * 3 == prompts and prompts[0] != prompts[3]
+        assert all(turns[0]["content"] in text for turns, text in zip(prompts, requests, strict=True)) and ids.shape == (6, 6)
         assert texts == [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)] and len(set(texts)) > 1
         ends = [(row == end_of_turn(tokenizer)).any().item() for row in ids]
         assert entry["score"] == pytest.approx(fmean(len(text) / 10 for text in texts)) and entry["ended"] == pytest.approx(fmean(ends))

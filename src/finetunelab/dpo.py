@@ -201,7 +201,7 @@ def through_trl(
 
     def rewarded(prompts: list, completions: list, completion_ids: list[list[int]], **_: Any) -> list[float]:
         began = time.perf_counter()
-        scores = scored(score, prompts, [turns[0]["content"].strip() for turns in completions])
+        scores = scored(score, prompts, [turns[0]["content"].strip() for turns in completions]).cpu()
         ended = torch.tensor([ids[-1] in ends for ids in completion_ids])
         charged, count = scores - missing_end * ~ended, sum(map(len, completion_ids))
         measured.append({
