@@ -167,7 +167,7 @@ def test_no_pair_is_cut_and_none_has_two_equal_sides(tokenizer):
         prepared = reward.prepare_pairs(tokenizer, pairs, longest)
         assert prepared.long >= 1 and prepared.equal == 1 and len(prepared.rows) == 4 - prepared.long
         assert all(row["chosen_ids"] != row["rejected_ids"] for row in prepared.rows)
-        assert all(ids[-1] == end_of_turn(tokenizer) for row in prepared.rows for ids in row.values())
+        assert all(ids[-1] == end_of_turn(tokenizer) for row in prepared.rows for ids in (row["chosen_ids"], row["rejected_ids"]))
     prepared = reward.prepare_pairs(tokenizer, pairs)
     assert prepared.describe() == "4 pairs; dropped: 0 too long, 1 of two equal responses"
 

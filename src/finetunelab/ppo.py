@@ -17,7 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -248,6 +248,28 @@ def sample(
 
 
 @torch.no_grad()
+def respond(
+    policy: PolicyWithValue, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation], tokens: int, generator: torch.Generator
+) -> tuple[Any, ...]:
+    """Let the policy respond to each request; return the texts, and token ids, mask, who ended, log-probabilities and values as in a ``Rollout``."""
+    device = policy.value.weight.device
+    requests = [tokenizer.apply_chat_template(list(turns), add_generation_prompt=True, return_dict=True)["input_ids"] for turns in prompts]
+    batch = tokenizer.pad({"input_ids": requests}, return_tensors="pt", padding_side="left").to(device)
+    ends = torch.tensor(sorted({end_of_turn(tokenizer), tokenizer.eos_token_id}), device=device)
+    ids, mask, log_p, values = sample(policy, batch["input_ids"], batch["attention_mask"], ends, tokens, generator)
+    texts = [text.strip() for text in tokenizer.batch_decode([row[said] for row, said in zip(ids, mask)], skip_special_tokens=True)]
+    return texts, ids, mask, (torch.isin(ids, ends) & mask).any(1), log_p, values
+
+
+def scored(score: Score, prompts: Sequence[Conversation], texts: Sequence[str]) -> torch.Tensor:
+    """Return the scores of the responses, of shape (responses,). Raises UserError if the function does not return a finite number for each."""
+    scores = torch.as_tensor(score(prompts, texts), dtype=torch.float32)
+    if scores.shape != (len(texts),) or not scores.isfinite().all():
+        raise UserError(f"the score function returned no finite number for each of {len(texts)} responses", "return a list of as many floats")
+    return scores
+
+
+@torch.no_grad()
 def rollout(
     policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation],
     score: Score, tokens: int, generator: torch.Generator,
@@ -257,21 +279,13 @@ def rollout(
     Log-probabilities and values come from the sampling pass: those are the probabilities with which the tokens were drawn. So scoring is one
     pass of the reference over all responses, and the score function.
 
-    Raises UserError if the score function does not return a finite number for each response.
+    Raises UserError as ``scored`` does.
     """
-    began, device = time.perf_counter(), policy.value.weight.device
-    requests = [tokenizer.apply_chat_template(list(turns), add_generation_prompt=True, return_dict=True)["input_ids"] for turns in prompts]
-    batch = tokenizer.pad({"input_ids": requests}, return_tensors="pt", padding_side="left").to(device)
-    ends = torch.tensor(sorted({end_of_turn(tokenizer), tokenizer.eos_token_id}), device=device)
-    ids, mask, log_p, values = sample(policy, batch["input_ids"], batch["attention_mask"], ends, tokens, generator)
-    texts = [text.strip() for text in tokenizer.batch_decode([row[said] for row, said in zip(ids, mask)], skip_special_tokens=True)]
+    began = time.perf_counter()
+    texts, ids, mask, ended, log_p, values = respond(policy, tokenizer, prompts, tokens, generator)
     generated = time.perf_counter()
-
     reference_log_p = response_log_p(reference, states_before(reference, ids, mask), ids, mask)
-    scores = torch.as_tensor(score(prompts, texts), dtype=torch.float32, device=device)
-    if scores.shape != (len(texts),) or not scores.isfinite().all():
-        raise UserError(f"the score function returned no finite number for each of {len(texts)} responses", "return a list of as many floats")
-    ended = (torch.isin(ids, ends) & mask).any(1)
+    scores = scored(score, prompts, texts).to(ids.device)
     seconds = {"generation": generated - began, "scoring": time.perf_counter() - generated}
     return Rollout(list(prompts), texts, ids, mask, ended, log_p, reference_log_p, values, scores, seconds)
 

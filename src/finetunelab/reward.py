@@ -7,6 +7,7 @@ three outputs in place of one the same model predicts the three grades by regres
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,9 +115,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Conversation, end: int)
     return ids[: ends[-1] + 1]
 
 
+def request_length(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, *encoded: Sequence[int]) -> int:
+    """Return how many tokens of the encoded conversations are their common prompt, with the mark that opens the assistant's turn.
+
+    Tokens may merge where prompt and response meet: then the response begins where the first conversation leaves the prompt, as in trl.
+    """
+    asked = tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=True)["input_ids"]
+    return len(os.path.commonprefix([asked, *encoded]))
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs as rows of "chosen_ids" and "rejected_ids"; how many were dropped as too long, and how many because both were the same."""
+    """Pairs as rows of "chosen_ids", "rejected_ids", and the "request_length" in tokens, behind which the responses begin; how many pairs were
+    dropped as too long, and how many because both responses were the same.
+    """
 
     rows: list[dict[str, Any]]
     long: int
@@ -143,7 +155,8 @@ def prepare_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Mapping[st
         elif ids["chosen_ids"] == ids["rejected_ids"]:
             equal += 1
         else:
-            rows.append(ids | {name: pair[name] for name in ("margin",) if name in pair})
+            length = request_length(tokenizer, pair["prompt"], *ids.values())
+            rows.append(ids | {"request_length": length} | {name: pair[name] for name in ("margin",) if name in pair})
     if not rows:
         found = f"{long:,} are longer than {longest} tokens, in {equal:,} both responses are equal"
         raise UserError(f"none of {len(pairs):,} pairs can be learned from: {found}", "allow longer ones, or give pairs that differ")

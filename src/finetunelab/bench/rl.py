@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import copy
 import gc
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers.trainer_callback import PrinterCallback
-
 from .. import worlds
-from ..models import count_parameters, load_model, load_tokenizer, quiet
+from ..dpo import through_trl
+from ..models import count_parameters, load_model, load_tokenizer
 from ..ppo import PolicyWithValue, PPOConfig, ppo
 from ..profiles import device_and_dtype
 from ..settings import RlBenchSettings
-from ..sft import Conversation, end_of_turn, use_training_template
+from ..sft import Conversation, use_training_template
 from ..stats import median_interval
 from ..worlds.responses import grade, reward
 from . import circumstances, results_file, write_results
@@ -70,37 +66,12 @@ def ours(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTo
 
 def rloo(asked: RlBenchSettings, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[Conversation]) -> dict[str, Any]:
     """Take them by trl's ``RLOOTrainer``, with two responses to a request, which are the fewest it can do with."""
-    from datasets import Dataset
-    from trl import RLOOConfig, RLOOTrainer
-
-    score, policy, tokens, generating = Scorer(), copy.deepcopy(model), [], []
-    policy.generation_config.eos_token_id = sorted({tokenizer.eos_token_id, end_of_turn(tokenizer)})  # it would talk on past its turn
-    generate = policy.generate
-
-    def timed(*args: Any, **options: Any) -> torch.Tensor:
-        began = time.perf_counter()
-        out = generate(*args, **options)
-        generating.append(time.perf_counter() - began)
-        return out
-
-    policy.generate = timed
-
-    def scored(prompts: list, completions: list, completion_ids: list[list[int]], **_: Any) -> list[float]:
-        tokens.append(sum(map(len, completion_ids)))
-        return score(prompts, [turns[0]["content"].strip() for turns in completions])
-
-    with tempfile.TemporaryDirectory(prefix="finetunelab-") as directory, quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config = RLOOConfig(
-            output_dir=directory, max_steps=asked.steps, per_device_train_batch_size=asked.responses, num_generations=2, beta=asked.kl_weight,
-            max_completion_length=asked.tokens, learning_rate=RATE, gradient_checkpointing=False, bf16=False, report_to=[], save_strategy="no",
-            disable_tqdm=True, use_cpu=device_and_dtype().device == "cpu",
-        )
-        rows = Dataset.from_list([{"prompt": turns} for turns in prompts])
-        trainer = RLOOTrainer(model=policy, reward_funcs=scored, args=config, train_dataset=rows, processing_class=tokenizer)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return score.summary(asked.responses, tokens, generating)
+    score = Scorer()
+    history = through_trl(
+        "rloo", copy.deepcopy(model), tokenizer, prompts, score, steps=asked.steps, responses=asked.responses, group=2, tokens=asked.tokens,
+        learning_rate=RATE, kl_weight=asked.kl_weight,
+    )
+    return score.summary(asked.responses, [entry["tokens"] for entry in history], [entry["generation"] for entry in history])
 
 
 ARMS: dict[str, Callable[..., dict[str, Any]]] = {"ours": ours, "rloo": rloo}
