@@ -245,6 +245,6 @@ def test_the_sweep_tries_every_arm_on_validation_data_of_a_seed_that_is_not_repo
     assert {row["seed"] for row in rows} == {chapter.SWEEP_SEED} == {data_seed for data_seed, _, _ in asked}
     assert [(n, n_graded) for _, n, n_graded in asked] == [(80, 80)] * 2 + [(80, 0)] * 2 + [(40, 0)] * 2
     found = {(row["arm"], row["size"], row["choice"]): row["score"] for row in rows}
-    assert len(found) == len(rows) == 1 + 2 + 4 + 3 + 3
+    assert len(found) == len(rows) == 1 + 2 + 4 + 5 + 3
     assert all(found[chapter.ALONE, size, 3e-3] > 0.5 > found[chapter.ALONE, size, 1e-3] for size in (40, 80))
     assert found[chapter.BOTH, 80, 3e-3] > 0.5 > found[chapter.BOTH, 80, 1e-2]

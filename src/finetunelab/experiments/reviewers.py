@@ -56,10 +56,10 @@ WORDS, LENGTH, BEST, TRUTH = "bag of words", "length alone", "best guess", "true
 GRADES = "grade model"
 RATE_SWEEP = {GRADES: (3e-4, 1e-3, 3e-3), ALONE: (1e-4, 3e-4, 1e-3), BOTH: (3e-5, 1e-4, 3e-4, 1e-3)}
 SWEEP_SIZE = PAIRS // 2  # comparisons, and responses with grades
-PENALTY_SWEEP = (0.01, 0.03, 0.1)  # C of a logistic regression: the larger, the less it is held back
+PENALTY_SWEEP = (0.01, 0.03, 0.1, 0.3, 1.0)  # C of a logistic regression: the larger, the less it is held back
 RIDGE_SWEEP = (3.0, 30.0, 300.0)  # alpha of a ridge regression: the larger, the more it is held back
 RATES = {GRADES: 1e-3, ALONE: 3e-4, BOTH: 3e-4}
-PENALTY, RIDGE = 0.03, 30.0
+PENALTY, RIDGE = 0.3, 30.0
 
 Leads = Callable[[Sequence[Mapping[str, Any]]], np.ndarray]  # from comparisons to how far response a is ahead of b in each
 
