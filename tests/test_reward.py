@@ -217,6 +217,23 @@ def test_the_seed_draws_the_new_layer_alone(base):
     assert [name for name in one if not torch.equal(one[name], other[name])] == ["score.weight"]
 
 
+def test_a_new_layer_leaves_the_rest_and_is_the_one_that_a_fresh_model_has(base, tokenizer, tmp_path):
+    grades = reward.reward_model(base, outputs=3, seed=4)
+    with torch.no_grad():
+        grades.get_decoder().norm.weight.fill_(0.5)
+    model = reward.with_new_layer(copy.deepcopy(grades), seed=1)
+    state, before, fresh = model.state_dict(), grades.state_dict(), reward.reward_model(base, seed=1).state_dict()
+    assert state["score.weight"].shape == (1, 16) and torch.equal(state["score.weight"], fresh["score.weight"])
+    assert all(torch.equal(state[name], before[name]) for name in state if name != "score.weight")
+    assert not torch.equal(state["model.norm.weight"], fresh["model.norm.weight"])
+    for number, each in enumerate((grades, model)):
+        save_model(each, tokenizer, tmp_path / str(number))
+        kept, again = reward.load_reward_model(str(tmp_path / str(number))), reward.reward_model(str(tmp_path / str(number)), seed=1)
+        assert kept.config.num_labels == kept.score.out_features == each.config.num_labels == 3 - 2 * number
+        assert torch.equal(again.score.weight, fresh["score.weight"]), "a base's own layer is not kept"
+        assert torch.equal(again.get_decoder().norm.weight, grades.get_decoder().norm.weight)
+
+
 def test_a_saved_reward_model_gives_the_same_scores_here_and_in_the_library(model, base, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path / "kept")
     ids = reward.pair_collator(tokenizer.pad_token_id)(reward.prepare_pairs(tokenizer, PAIRS).rows)

@@ -37,10 +37,21 @@ def reward_model(base: str, outputs: int = 1, seed: int = 0) -> PreTrainedModel:
 
     ``base`` is named as for ``models.load_model``; ``seed`` draws the weights of the new layer. Raises UserError as ``load_model`` does.
     """
-    model = _load(base, num_labels=outputs, ignore_mismatched_sizes=True)  # the layer of a reward model that it may start from is not kept
-    weights = torch.randn(model.score.weight.shape, generator=torch.Generator().manual_seed(seed)) * model.config.initializer_range
+    return with_new_layer(_load(base), outputs, seed)
+
+
+def with_new_layer(model: PreTrainedModel, outputs: int = 1, seed: int = 0) -> PreTrainedModel:
+    """Give a reward or grade model a new linear layer of ``outputs`` numbers, in place, and return it; all else it has learned stays.
+
+    So a model that has learned one judgment starts on another. ``seed`` draws the weights, from a normal distribution as wide as the
+    model's own initialization.
+    """
+    old = model.score.weight
+    layer = torch.nn.Linear(old.shape[1], outputs, bias=False, device=old.device, dtype=old.dtype)
+    drawn = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(seed)) * model.config.initializer_range
     with torch.no_grad():
-        model.score.weight.copy_(weights)
+        layer.weight.copy_(drawn)
+    model.score, model.num_labels, model.config.num_labels = layer, outputs, outputs
     return model
 
 
