@@ -312,7 +312,10 @@ def best_of_curve(proxy: Any, truth: Any, ns: Sequence[int]) -> tuple[np.ndarray
 
 @dataclass(frozen=True)
 class BestOfCurve:
-    """R(d) = d (a - b d), the gain of best of n in the score that counts, at d the square root of the KL in nats (Gao et al. 2023, section 1)."""
+    """R(d) = d (a - b d): what best of n gains in the score that counts, at d, the square root of the KL in nats.
+
+    Gao et al. 2023, arXiv:2210.10760, section 1.
+    """
 
     a: float
     b: float
@@ -332,7 +335,7 @@ class BestOfCurve:
 
 @dataclass(frozen=True)
 class RLCurve:
-    """R(d) = d (a - b log d), the gain of reinforcement learning, in the same terms (Gao et al. 2023, section 1)."""
+    """R(d) = d (a - b log d): what reinforcement learning gains, in the same terms and from the same source."""
 
     a: float
     b: float
