@@ -1,4 +1,4 @@
-"""DPO: its loss by hand and beside trl's, what it counts, what it learns; GRPO and RLOO through trl; best of n; curves of over-optimization."""
+"""DPO: its loss by hand and beside trl's, what it counts and learns; GRPO and RLOO through trl; best of n; over-optimization."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ MORE = [*PAIRS, pair("Is it far?", "No, it is not far.", "No, it is none of your
 
 def test_the_loss_worked_by_hand():
     # Log ratios 4 and 1: at beta .5 the chosen response leads by 1.5, and by 0 where policy and reference agree on the difference.
-    policy, reference = (torch.tensor([-10.0, -7.0]), torch.tensor([-20.0, -3.0])), (torch.tensor([-14.0, -9.0]), torch.tensor([-21.0, -5.0]))
+    policy = torch.tensor([-10.0, -7.0]), torch.tensor([-20.0, -3.0])
+    reference = torch.tensor([-14.0, -9.0]), torch.tensor([-21.0, -5.0])
     loss = dpo.dpo_loss(*policy, *reference, 0.5)
     assert loss.item() == pytest.approx((math.log(1 + math.exp(-1.5)) + math.log(2)) / 2)
     assert dpo.dpo_loss(*policy, *reference, 2.0).item() == pytest.approx((math.log(1 + math.exp(-6)) + math.log(2)) / 2)
@@ -93,8 +94,8 @@ def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
         use_training_template(tokenizer)
     policy, beta = shaken(load_model(base)), 0.4
     config = DPOConfig(
-        output_dir=str(tmp_path), per_device_train_batch_size=len(MORE), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none",
-        disable_tqdm=True, beta=beta,
+        output_dir=str(tmp_path), per_device_train_batch_size=len(MORE), use_cpu=True, bf16=False, gradient_checkpointing=False,
+        report_to="none", disable_tqdm=True, beta=beta,
     )
     trainer = DPOTrainer(copy.deepcopy(policy), args=config, train_dataset=Dataset.from_list(MORE), processing_class=tokenizer)
     (batch,) = trainer.get_train_dataloader()
@@ -122,7 +123,8 @@ def test_a_response_counts_its_own_tokens_and_its_end_and_none_of_the_request(mo
     rows = prepare_pairs(tokenizer, MORE).rows
     said = [(row[name], row["request_length"]) for row in rows for name in ("chosen_ids", "rejected_ids")]
     found = dpo.log_probabilities(model, said, tokenizer.pad_token_id)
-    for (ids, begin), one, text in zip(said, found, [row[name][0]["content"] for row in MORE for name in ("chosen", "rejected")], strict=True):
+    texts = [row[name][0]["content"] for row in MORE for name in ("chosen", "rejected")]
+    for (ids, begin), one, text in zip(said, found, texts, strict=True):
         assert tokenizer.decode(ids[begin:-1]) == text and ids[-1] == end_of_turn(tokenizer)
         with torch.no_grad():
             log_all = model(torch.tensor([ids])).logits[0].log_softmax(-1)
@@ -292,7 +294,8 @@ def test_the_seed_decides(base, tokenizer):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"method": "ppo"}, "unknown method 'ppo'"), ({"group": 1}, "6 responses do not make groups of 1"), ({"group": 4}, "do not make groups of 4"),
+        ({"method": "ppo"}, "unknown method 'ppo'"), ({"group": 1}, "6 responses do not make groups of 1"),
+        ({"group": 4}, "do not make groups of 4"),
         ({"responses": 0}, "0 responses do not make groups"), ({"responses": 30}, "asks 10 requests, and there are 8"),
         ({"score": lambda prompts, texts: [0.0]}, "no finite number for each of 6 responses"),
     ],
@@ -325,7 +328,11 @@ def test_each_candidate_belongs_to_its_request(model, tokenizer, monkeypatch):
     monkeypatch.setattr(dpo, "respond", lambda policy, tokenizer, prompts, *more: ([turns[0]["content"] for turns in prompts],))
     found = dpo.candidates(model, tokenizer, asked, 3)
     assert found == [[turns[0]["content"]] * 3 for turns in asked]
-    pairs = dpo.candidate_scores(lambda prompts, texts: [float(turns[0]["content"] == text) for turns, text in zip(prompts, texts, strict=True)], asked, found)
+
+    def fits(prompts, texts):
+        return [float(turns[0]["content"] == text) for turns, text in zip(prompts, texts, strict=True)]
+
+    pairs = dpo.candidate_scores(fits, asked, found)
     assert pairs.shape == (4, 3) and pairs.all()
 
 
@@ -376,7 +383,10 @@ def test_bad_input_of_the_curve(proxy, truth, ns, told):
 
 # Curves of over-optimization ----------------------------------------------------------------------------------------------------
 
-FITS = {"best of n": (dpo.fit_best_of, lambda d: d * (1.2 - 0.3 * d)), "RL": (dpo.fit_rl, lambda d: d * (0.8 - 0.4 * np.log(np.where(d > 0, d, 1))))}
+FITS = {
+    "best of n": (dpo.fit_best_of, lambda d: d * (1.2 - 0.3 * d)),
+    "RL": (dpo.fit_rl, lambda d: d * (0.8 - 0.4 * np.log(np.where(d > 0, d, 1)))),
+}
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -397,14 +407,16 @@ def test_a_curve_is_found_again(name):
 def test_a_curve_that_never_falls_has_no_peak(curve):
     assert curve(1.0, 0.0).peak == curve(-1.0, -0.5).peak == (math.inf, math.inf)
     assert curve(-1.0, 0.0).peak == (0.0, 0.0) and curve(1.0, 1e-9).peak[0] > 1e8
-    assert dpo.BestOfCurve(-1.0, 0.5).peak == (0.0, 0.0) and dpo.RLCurve(-1.0, 0.5).peak == pytest.approx((math.exp(-3), 0.5 * math.exp(-3)))
+    assert dpo.BestOfCurve(-1.0, 0.5).peak == (0.0, 0.0)
+    assert dpo.RLCurve(-1.0, 0.5).peak == pytest.approx((math.exp(-3), 0.5 * math.exp(-3)))
 
 
 @pytest.mark.parametrize("fit", [dpo.fit_best_of, dpo.fit_rl])
 @pytest.mark.parametrize(
     ("d", "gain", "told"),
     [
-        ([1, 2], [1], "not pairs"), ([-1, 2, 3], [1, 1, 1], "not pairs"), ([1, math.nan, 2], [1, 1, 1], "not pairs"), ([1, 2], [1, math.inf], "not pairs"),
+        ([1, 2], [1], "not pairs"), ([-1, 2, 3], [1, 1, 1], "not pairs"), ([1, math.nan, 2], [1, 1, 1], "not pairs"),
+        ([1, 2], [1, math.inf], "not pairs"),
         ([0, 2, 2], [0, 1, 1], "two different d"),
     ],
 )

@@ -1,8 +1,9 @@
-"""What stands beside PPO: direct preference optimization written out, GRPO and RLOO through trl, best of n, and curves of over-optimization.
+"""What stands beside PPO: DPO written out, GRPO and RLOO through trl, best of n, and curves of over-optimization.
 
-DPO learns from preference pairs alone, without a reward model and without sampling: ``dpo_loss``, ``fit``. GRPO and RLOO sample like PPO and need no
-value head, because they compare responses to the same request: ``through_trl``. Best of n trains nothing: ``best_of`` samples several responses and
-keeps the one that scores best. How far the score then can be trusted is what ``best_of_curve``, ``fit_best_of`` and ``fit_rl`` are for.
+DPO learns from preference pairs alone, without a reward model and without sampling: ``dpo_loss``, ``fit``. GRPO and RLOO sample like PPO
+and need no value head, because they compare responses to the same request: ``through_trl``. Best of n trains nothing: ``best_of`` samples
+several responses and keeps the one that scores best. How far a score can then be trusted is what ``best_of_curve``, ``fit_best_of`` and
+``fit_rl`` are for.
 """
 
 from __future__ import annotations
@@ -43,20 +44,21 @@ SAMPLED = 256  # responses sampled at a time
 
 
 def dpo_loss(
-    policy_chosen: torch.Tensor, policy_rejected: torch.Tensor, reference_chosen: torch.Tensor, reference_rejected: torch.Tensor, beta: float
+    policy_chosen: torch.Tensor, policy_rejected: torch.Tensor, reference_chosen: torch.Tensor, reference_rejected: torch.Tensor,
+    beta: float,
 ) -> torch.Tensor:
     """Return the mean of -log P(chosen over rejected) in nats, by Bradley and Terry's model of implicit rewards.
 
     The four tensors are the log-probabilities of whole responses in nats, of shape (pairs,). The implicit reward of a response is
-    ``beta`` times log p - log q, policy p and reference q: a policy that is best for a reward less ``beta`` times its KL to q has just that reward, but for
-    a constant of the request, which cancels (Rafailov et al. 2023, arXiv:2305.18290, eq. 5 and 7). So it is the loss of a reward model, with
-    the policy as that model.
+    ``beta`` times log p - log q, policy p and reference q: of a policy that is best for a reward less ``beta`` times its KL to q it is that
+    reward, but for a constant of the request, which cancels (Rafailov et al. 2023, arXiv:2305.18290, eq. 5 and 7). So it is the loss of a
+    reward model, with the policy as that model.
     """
     return reward.bradley_terry_loss(beta * (policy_chosen - reference_chosen), beta * (policy_rejected - reference_rejected))
 
 
 def response_batch(rows: Sequence[tuple[Sequence[int], int]], pad: int) -> dict[str, torch.Tensor]:
-    """Stack conversations, each the token ids and the length of its request, and mark the responses, which end the rows, in "response_mask"."""
+    """Stack conversations, each its token ids and the length of its request, and mark the responses behind those in "response_mask"."""
     batch = padded([ids for ids, _ in rows], pad)
     begins = torch.tensor([begin for _, begin in rows])
     behind = torch.arange(batch["input_ids"].shape[1]) >= begins[:, None]
@@ -97,8 +99,8 @@ def fit(
 ) -> Fitted:
     """Train a policy in place on preference pairs, laid out as ``reward.prepare_pairs`` says; ``config.batch_size`` counts pairs.
 
-    The reference is the policy as it is given. What it says of the pairs is computed once, before training. The larger ``beta``, in units of reward per nat,
-    the smaller the change of probabilities that says what the pairs say.
+    The reference is the policy as it is given. What it says of the pairs is computed once, before training. The larger ``beta``, in units
+    of reward per nat, the smaller the change of probabilities that says what the pairs say.
 
     Raises UserError as ``reward.prepare_pairs`` and ``training.train`` do, and for a ``beta`` that is not positive.
     """
@@ -165,16 +167,18 @@ def through_trl(
 ) -> list[dict[str, float]]:
     """Train a model in place by trl's "grpo" (Shao et al. 2024, arXiv:2402.03300) or "rloo" (Ahmadian et al. 2024, arXiv:2402.14740).
 
-    A step samples ``responses``, of at most ``tokens`` tokens, ``group`` of them to each request drawn from ``prompts``, and passes once over them. The
-    number format is the model's own, ``missing_end`` and the falling learning rate are as in ``PPOConfig``, all else is trl's default.
-    RLOO takes ``kl_weight`` off the score for each nat of a response, as PPO does. GRPO measures scores in standard deviations of their group and
-    adds ``kl_weight`` times the KL of a token to the loss: the two weights cannot be compared.
+    A step samples ``responses``, of at most ``tokens`` tokens, ``group`` of them to each request drawn from ``prompts``, and passes once
+    over them. The number format is the model's own, as in ``ppo.ppo``; ``missing_end`` and the falling learning rate are as in
+    ``PPOConfig``; all else is trl's default. RLOO takes ``kl_weight`` off the score for each nat of a response, as PPO does. GRPO measures
+    scores in standard deviations of their group and adds ``kl_weight`` times the KL of a token to the loss: the two weights cannot be
+    compared.
 
-    Returns what each step measured, in the names of ``ppo.ppo``: "step", "score", "kl" in nats a response, "reward", "entropy", "length", "ended", "tokens",
-    and the seconds of "generation", "scoring" (the score function alone) and "update" (all else, the pass of the reference included).
+    Returns what each step measured, in the names of ``ppo.ppo``: "step", "score", "kl" in nats a response (GRPO's by the estimate q / p - 1
+    - log q / p, of the same mean), "reward", "entropy", "length", "ended", "tokens", and the seconds of "generation", "scoring" (the score
+    function alone) and "update" (all else, the pass of the reference included).
 
-    Raises UserError for another method, for groups of fewer than two, for responses that do not make whole groups, for too few prompts, and as
-    ``ppo.scored`` does.
+    Raises UserError for another method, for groups of fewer than two, for responses that do not make whole groups, for too few prompts, and
+    as ``ppo.scored`` does.
     """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -216,10 +220,10 @@ def through_trl(
         policy.save_pretrained(directory)
         policy.config._name_or_path = directory  # where trl loads the reference from: the model may have been trained since it was loaded
         config = config_class(
-            output_dir=directory, max_steps=steps, per_device_train_batch_size=responses, num_generations=group, max_completion_length=tokens,
-            beta=kl_weight or 1e-12,  # at zero trl would not measure the KL
-            learning_rate=learning_rate, seed=seed, gradient_checkpointing=False, bf16=False, report_to=[], save_strategy="no", logging_steps=1,
-            disable_tqdm=True, use_cpu=device_and_dtype().device == "cpu",
+            output_dir=directory, max_steps=steps, per_device_train_batch_size=responses, num_generations=group,
+            max_completion_length=tokens, beta=kl_weight or 1e-12,  # at zero trl would not measure the KL
+            learning_rate=learning_rate, seed=seed, gradient_checkpointing=False, bf16=False, report_to=[], save_strategy="no",
+            logging_steps=1, disable_tqdm=True, use_cpu=device_and_dtype().device == "cpu",
         )
         rows = Dataset.from_list([{"prompt": list(turns)} for turns in prompts])
         trainer = trainer_class(
@@ -262,15 +266,19 @@ def best_of(
     n: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation], score: Score, *, tokens: int = 72,
     seed: int = 0,
 ) -> list[str]:
-    """Return of ``n`` sampled responses to each request the one with the best score, the first of equals. Raises UserError as ``ppo.scored`` does."""
+    """Return of ``n`` sampled responses to each request the one with the best score, the first of equals.
+
+    Raises UserError as ``ppo.scored`` does.
+    """
     found = candidates(model, tokenizer, prompts, n, tokens=tokens, seed=seed)
     return [texts[best] for texts, best in zip(found, candidate_scores(score, prompts, found).argmax(1), strict=True)]
 
 
 def best_of_kl(n: int) -> float:
-    """Return log n - (n - 1) / n, the KL in nats of the best of ``n`` to the policy that they were sampled from (Stiennon et al. 2020, arXiv:2009.01325).
+    """Return log n - (n - 1) / n, the KL in nats of the best of ``n`` to the policy that they were sampled from.
 
-    Exact where no two responses score alike. Where they can, as with grades, it is an upper bound (Beirami et al. 2024, arXiv:2401.01879).
+    Exact where no two responses score alike (Stiennon et al. 2020, arXiv:2009.01325). Where they can, as with grades, it is an upper bound
+    (Beirami et al. 2024, arXiv:2401.01879).
     """
     return math.log(n) - (n - 1) / n
 
@@ -304,7 +312,10 @@ def best_of_curve(proxy: Any, truth: Any, ns: Sequence[int]) -> tuple[np.ndarray
 
 @dataclass(frozen=True)
 class BestOfCurve:
-    """R(d) = d (a - b d), the gain of best of n in the score that counts, at d the square root of the KL in nats (Gao et al. 2023)."""
+    """R(d) = d (a - b d): what best of n gains in the score that counts, at d, the square root of the KL in nats.
+
+    Gao et al. 2023, arXiv:2210.10760, section 1.
+    """
 
     a: float
     b: float
@@ -324,7 +335,7 @@ class BestOfCurve:
 
 @dataclass(frozen=True)
 class RLCurve:
-    """R(d) = d (a - b log d), the gain of reinforcement learning, in the same terms (Gao et al. 2023)."""
+    """R(d) = d (a - b log d): what reinforcement learning gains, in the same terms and from the same source."""
 
     a: float
     b: float
@@ -346,7 +357,8 @@ class RLCurve:
 def fit_best_of(d: Any, gain: Any) -> BestOfCurve:
     """Fit ``BestOfCurve`` by least squares to gains at square roots of KL, both of shape (points,).
 
-    Raises UserError for points that do not fit together, a ``d`` below 0, a value that is not finite, and fewer than two different ``d`` above 0.
+    Raises UserError for points that do not fit together, a ``d`` below 0, a value that is not finite, and fewer than two different ``d``
+    above 0.
     """
     return BestOfCurve(*_least_squares(d, gain, lambda d: -d * d))
 
@@ -359,7 +371,8 @@ def fit_rl(d: Any, gain: Any) -> RLCurve:
 def _least_squares(d: Any, gain: Any, bend: Any) -> list[float]:
     d, gain = np.asarray(d, dtype=float), np.asarray(gain, dtype=float)
     if d.shape != gain.shape or d.ndim != 1 or not (np.isfinite(d).all() and np.isfinite(gain).all() and (d >= 0).all()):
-        raise UserError("the points of the curve are not pairs of finite numbers with d from 0 up", "give square roots of KL, and as many gains")
+        cause = "the points of the curve are not pairs of finite numbers with d from 0 up"
+        raise UserError(cause, "give square roots of KL, and as many gains")
     if len(np.unique(d[d > 0])) < 2:
         raise UserError("a curve of two coefficients needs two different d above 0", "measure at more of them")
     return np.linalg.lstsq(np.stack([d, bend(d)], axis=1), gain, rcond=None)[0].tolist()

@@ -251,7 +251,7 @@ def sample(
 def respond(
     policy: PolicyWithValue, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation], tokens: int, generator: torch.Generator
 ) -> tuple[Any, ...]:
-    """Let the policy respond to each request; return the texts, and token ids, mask, who ended, log-probabilities and values as in a ``Rollout``."""
+    """Let the policy respond to each request; return texts, token ids, mask, who ended, log-probabilities, and values, as in ``Rollout``."""
     device = policy.value.weight.device
     requests = [tokenizer.apply_chat_template(list(turns), add_generation_prompt=True, return_dict=True)["input_ids"] for turns in prompts]
     batch = tokenizer.pad({"input_ids": requests}, return_tensors="pt", padding_side="left").to(device)
@@ -262,7 +262,7 @@ def respond(
 
 
 def scored(score: Score, prompts: Sequence[Conversation], texts: Sequence[str]) -> torch.Tensor:
-    """Return the scores of the responses, of shape (responses,). Raises UserError if the function does not return a finite number for each."""
+    """Return the scores of the responses, of shape (responses,). Raises UserError if any of them has no finite one."""
     scores = torch.as_tensor(score(prompts, texts), dtype=torch.float32)
     if scores.shape != (len(texts),) or not scores.isfinite().all():
         raise UserError(f"the score function returned no finite number for each of {len(texts)} responses", "return a list of as many floats")

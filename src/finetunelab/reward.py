@@ -126,8 +126,8 @@ def request_length(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, *en
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs as rows of "chosen_ids", "rejected_ids", and the "request_length" in tokens, behind which the responses begin; how many pairs were
-    dropped as too long, and how many because both responses were the same.
+    """Pairs as rows of "chosen_ids", "rejected_ids", and "request_length", the tokens before the responses; how many pairs were dropped as too
+    long, and how many because both responses were the same.
     """
 
     rows: list[dict[str, Any]]
