@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finetunelab import bench, cli, sft
-from finetunelab.bench import arms
+from finetunelab.bench import arms, rl
 from finetunelab.corpus import stack
 from finetunelab.errors import UserError
 from finetunelab.runs import loss_of_rows
@@ -44,6 +44,36 @@ def test_a_command_measures_all_arms_and_keeps_other_measurements(tmp_path, caps
     assert rows["ours"]["loss"] == pytest.approx(rows["bare"]["loss"], rel=1e-5)
     assert rows["trl"]["dtype"] == "bfloat16" and rows["bare"]["dtype"] == "float32"
     assert "of the peak" in capsys.readouterr().out
+
+
+def test_the_rl_bench_gives_both_arms_the_same_work(tmp_path, monkeypatch):
+    file, scored = tmp_path / "bench-cpu.json", []
+    file.write_text(json.dumps([{"command": "another", "rows": []}]))
+    call = rl.Scorer.__call__
+
+    def watched(self, prompts, texts):
+        scored.append((len(prompts), len(texts), len({turns[0]["content"] for turns in prompts})))
+        return call(self, prompts, texts)
+
+    monkeypatch.setattr(rl.Scorer, "__call__", watched)
+    argv = ["bench", "rl", "--model", "nano-small", "--responses", "4", "--tokens", "6", "--steps", "4", "--rounds", "1"]
+    assert cli.main([*argv, "--output", str(tmp_path)]) == 0
+    kept, found = json.loads(file.read_text())
+    assert kept["command"] == "another" and found["command"] == " ".join(["finetunelab", *argv]) and found["model"]["name"] == "nano-small"
+    assert len(scored) == 2 * 2 * 4 and {(n, m) for n, m, _ in scored} == {(4, 4)} and scored[4][2] == 2, "trl repeats each request"
+    rows = {row["arm"]: row for row in found["rows"]}
+    for row in rows.values():
+        assert 1 <= row["length"] <= 6 and row["seconds"] > 0 and row["generated_per_second"] > row["tokens_per_second"] > 0
+        assert row["tokens_per_second"] == pytest.approx(4 * row["length"] / row["seconds"])
+    assert sum(rows["ours"]["shares"].values()) == pytest.approx(1) and not rows["rloo"]["shares"]
+    assert rows["ours"]["of_rloo"][0] == pytest.approx(rows["rloo"]["seconds"] / rows["ours"]["seconds"])
+
+
+def test_a_step_is_timed_from_one_call_of_the_score_to_the_next():
+    score = rl.Scorer()
+    score.calls = [(0.0, 0.0), (9.0, 8.0), (11.0, 9.0), (14.0, 10.0)]  # the first two steps warm up
+    found = score.summary(4, [100, 100, 20, 30], [50.0, 50.0, 0.5, 0.75])
+    assert found == {"seconds": 2.5, "cpu_seconds": 1.0, "tokens_per_second": 10.0, "generated_per_second": 40.0, "length": 6.25}
 
 
 @pytest.mark.parametrize("method", arms.METHODS)

@@ -274,6 +274,14 @@ def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, mo
     assert "| LoRA | `finetunelab` | 1,234 (1,000 to 2,000) | 0.95 (0.91 to 0.99) | 0.96 (0.95 to 0.97) | 31% | 1,024 | 1.2346 |" in table
     assert "**qwen3-0.6b**, 10 parameters, on cpu, 1 thread." in table
     assert rendered.bench_goals().count("not measured here") == 1 and "| 2.5 times, 31% (lora, cpu) |" in rendered.bench_goals()
+    assert rendered.bench_rl() == "Not measured yet."
+    row = {"seconds": 1.5, "interval": [1.4, 1.6], "cpu_seconds": 1.2, "tokens_per_second": 2345.6, "generated_per_second": 5000.0, "length": 42.25}
+    ours = row | {"arm": "ours", "shares": {"generation": 0.42, "scoring": 0.15, "update": 0.43}, "of_rloo": [2.0, 1.9, 2.1]}
+    loop = {**entry, "command": "finetunelab bench rl", "settings": {"responses": 64, "tokens": 72}, "rows": [row | {"arm": "rloo", "shares": {}}, ours]}
+    (tmp_path / "evidence" / "bench-cpu.json").write_text(json.dumps([entry, loop]))
+    assert rendered.bench() == table and "Ours takes a step 2.0 (1.9 to 2.1) times as fast." in rendered.bench_rl()
+    assert "| `finetunelab`, PPO | 1.50 (1.40 to 1.60) | 1.20 | 2,346 | 5,000 | 42% | 15% | 43% | 42.2 |" in rendered.bench_rl()
+    assert "| trl, RLOO | 1.50 (1.40 to 1.60) | 1.20 | 2,346 | 5,000 |  |  |  | 42.2 |" in rendered.bench_rl()
 
 
 def test_the_glossary_is_long_enough_and_in_order():

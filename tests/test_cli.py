@@ -37,8 +37,8 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "sft", "adapt", "bench sft", "assignment make", "grade", "profile", "ratings export", "ratings import",
-        "ratings agreement",
+        "world hash", "data check", "sft", "adapt", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
+        "ratings import", "ratings agreement",
     )
     for command in commands:
         with pytest.raises(SystemExit) as left:
@@ -90,7 +90,9 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
     assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
+    rewards = SimpleNamespace(build=lambda out: asked.append(("reward", out)) or out, ship=lambda directory: asked.append(("reward", directory)))
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
+    monkeypatch.setitem(sys.modules, "finetunelab.reward_base", rewards)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
     assert cli.main(["base", "report", "--data-seed", "7", "--json", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text()) == {"seed": 7, "model": "nano"}
@@ -100,14 +102,16 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert torch.get_num_threads() == 1
         assert cli.main(["base", "build", "--out", "x", "--size", "sft"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "chat"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "reward"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
     assistant.ship = lambda directory: asked.append(("assistant", directory))
     assert cli.main(["base", "ship", "runs/nano-sft/"]) == 0
     assert cli.main(["base", "ship", "runs/nano-chat"]) == 0
-    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat")]
-    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), "x", *shipped]
+    assert cli.main(["base", "ship", "runs/nano-reward"]) == 0
+    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), ("reward", "runs/nano-reward")]
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

@@ -46,7 +46,8 @@ def request(text: str) -> list[dict[str, str]]:
 
 
 def pair(prompt: str, chosen: str, rejected: str, **more) -> dict:
-    return {"prompt": request(prompt), **{name: [{"role": "assistant", "content": text}] for name, text in (("chosen", chosen), ("rejected", rejected))}} | more
+    said = {name: [{"role": "assistant", "content": text}] for name, text in (("chosen", chosen), ("rejected", rejected))}
+    return {"prompt": request(prompt)} | said | more
 
 
 PAIRS = [
@@ -77,8 +78,9 @@ def test_gradients_pull_the_chosen_up_and_the_rejected_down_and_most_where_it_is
 
 def test_only_differences_count():
     chosen, rejected = torch.tensor([0.3, -1.0]), torch.tensor([0.1, 0.5])
-    assert reward.bradley_terry_loss(chosen + 7, rejected + 7).item() == pytest.approx(reward.bradley_terry_loss(chosen, rejected).item(), abs=1e-6)
-    assert reward.bradley_terry_loss(rejected, chosen).item() != pytest.approx(reward.bradley_terry_loss(chosen, rejected).item(), abs=1e-2)
+    loss = reward.bradley_terry_loss(chosen, rejected).item()
+    assert reward.bradley_terry_loss(chosen + 7, rejected + 7).item() == pytest.approx(loss, abs=1e-6)
+    assert reward.bradley_terry_loss(rejected, chosen).item() != pytest.approx(loss, abs=1e-2)
 
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")
@@ -165,7 +167,7 @@ def test_no_pair_is_cut_and_none_has_two_equal_sides(tokenizer):
         prepared = reward.prepare_pairs(tokenizer, pairs, longest)
         assert prepared.long >= 1 and prepared.equal == 1 and len(prepared.rows) == 4 - prepared.long
         assert all(row["chosen_ids"] != row["rejected_ids"] for row in prepared.rows)
-        assert all(ids[-1] == end_of_turn(tokenizer) for row in prepared.rows for ids in row.values())
+        assert all(ids[-1] == end_of_turn(tokenizer) for row in prepared.rows for ids in (row["chosen_ids"], row["rejected_ids"]))
     prepared = reward.prepare_pairs(tokenizer, pairs)
     assert prepared.describe() == "4 pairs; dropped: 0 too long, 1 of two equal responses"
 
@@ -203,7 +205,9 @@ def test_grades_are_learned_by_regression(base, tokenizer):
     reward.fit_grades(model, tokenizer, prompts, texts, grades, TrainConfig(steps=60, batch_size=8, learning_rate=1e-2, warmup=4))
     found = reward.predict(model, tokenizer, [request("How?")] * 2, ["Please, wine.", "Nonsense, wine."])
     assert found.shape == (2, 3) and (found - torch.tensor([[1, 0.5, 0], [0, 0.5, 1]])).abs().max() < 0.3
-    with pytest.raises(UserError, match="a model of 3 outputs"):
+    with pytest.raises(UserError, match="gives no single reward"):
+        reward.score(model, tokenizer, prompts, texts)
+    with pytest.raises(UserError, match="do not fit a model of 3 outputs"):
         reward.fit_grades(model, tokenizer, prompts, texts, [row[:2] for row in grades], TrainConfig(steps=1))
 
 
@@ -211,6 +215,23 @@ def test_the_seed_draws_the_new_layer_alone(base):
     one, again, other = (reward.reward_model(base, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert [name for name in one if not torch.equal(one[name], other[name])] == ["score.weight"]
+
+
+def test_a_new_layer_leaves_the_rest_and_is_the_one_that_a_fresh_model_has(base, tokenizer, tmp_path):
+    grades = reward.reward_model(base, outputs=3, seed=4)
+    with torch.no_grad():
+        grades.get_decoder().norm.weight.fill_(0.5)
+    model = reward.with_new_layer(copy.deepcopy(grades), seed=1)
+    state, before, fresh = model.state_dict(), grades.state_dict(), reward.reward_model(base, seed=1).state_dict()
+    assert state["score.weight"].shape == (1, 16) and torch.equal(state["score.weight"], fresh["score.weight"])
+    assert all(torch.equal(state[name], before[name]) for name in state if name != "score.weight")
+    assert not torch.equal(state["model.norm.weight"], fresh["model.norm.weight"])
+    for number, each in enumerate((grades, model)):
+        save_model(each, tokenizer, tmp_path / str(number))
+        kept, again = reward.load_reward_model(str(tmp_path / str(number))), reward.reward_model(str(tmp_path / str(number)), seed=1)
+        assert kept.config.num_labels == kept.score.out_features == each.config.num_labels == 3 - 2 * number
+        assert torch.equal(again.score.weight, fresh["score.weight"]), "a base's own layer is not kept"
+        assert torch.equal(again.get_decoder().norm.weight, grades.get_decoder().norm.weight)
 
 
 def test_a_saved_reward_model_gives_the_same_scores_here_and_in_the_library(model, base, tokenizer, tmp_path):
@@ -244,7 +265,8 @@ def test_calibration_of_choices_by_hand():
     # Sure to 3/4 of ten choices, of which half were right.
     leads = torch.tensor([math.log(3)] * 5 + [-math.log(3)] * 5)
     chances = reward.choice_probabilities(leads)
-    assert chances.shape == (10, 2) and chances[0].tolist() == pytest.approx([0.75, 0.25]) and chances[9].tolist() == pytest.approx([0.25, 0.75])
+    assert chances.shape == (10, 2)
+    assert chances[0].tolist() == pytest.approx([0.75, 0.25]) and chances[9].tolist() == pytest.approx([0.25, 0.75])
     ((sure, right, n),) = calibration(chances, [0] * 10)
     assert (round(sure, 6), right, n) == (0.75, 0.5, 10)
     assert calibration_error(chances, [0] * 10) == pytest.approx(0.25)

@@ -187,7 +187,7 @@ def bench() -> str:
         return "" if values is None else "{} ({} to {})".format(*(form.format(value) for value in values))
 
     parts = []
-    for entry in _bench_entries():
+    for entry in _bench_entries("sft"):
         model, data = entry["model"], entry["data"]
         threads = f"{entry['threads']} thread{'s' if entry['threads'] > 1 else ''}"
         heads = ["Method", "", "Tokens a second", "of the bare loop's", "the same by CPU time", "of the peak", "Memory, MiB", "Held-out loss"]
@@ -204,14 +204,39 @@ def bench() -> str:
     return "\n\n".join(parts) or measured.NOT_YET
 
 
-def _bench_entries() -> list[dict[str, Any]]:
-    return [entry for path in sorted((BOOK / "evidence").glob("bench-*.json")) for entry in json.loads(path.read_text(encoding="utf-8"))]
+def _bench_entries(kind: str) -> list[dict[str, Any]]:
+    """Return what the command ``finetunelab bench KIND`` measured, on every device."""
+    paths = sorted((BOOK / "evidence").glob("bench-*.json"))
+    entries = [entry for path in paths for entry in json.loads(path.read_text(encoding="utf-8"))]
+    return [entry for entry in entries if entry["command"].split()[:3] == ["finetunelab", "bench", kind]]
+
+
+def bench_rl() -> str:
+    """What was measured of the speed of the RL loop: a table for each command in the bench-DEVICE.json files."""
+    names, parts = {"ours": "`finetunelab`, PPO", "rloo": "trl, RLOO"}, []
+    for entry in _bench_entries("rl"):
+        model, asked, rows = entry["model"], entry["settings"], []
+        for row in entry["rows"]:
+            shares = [f"{row['shares'][phase]:.0%}" if row["shares"] else "" for phase in ("generation", "scoring", "update")]
+            low, high = row["interval"]
+            rows.append([
+                names[row["arm"]], f"{row['seconds']:.2f} ({low:.2f} to {high:.2f})", f"{row['cpu_seconds']:.2f}",
+                f"{row['tokens_per_second']:,.0f}", f"{row['generated_per_second']:,.0f}", *shares, f"{row['length']:.1f}",
+            ])
+        ours = next(row for row in entry["rows"] if row["arm"] == "ours")
+        ratio = "{:.1f} ({:.1f} to {:.1f})".format(*ours["of_rloo"])
+        heads = ["", "Seconds a step", "of CPU time", "Tokens a second, whole step", "while generating", "Generation", "Scoring", "Update", "Tokens a response"]
+        parts.append(
+            f"**{model['name']}**, {model['parameters']:,} parameters, on {entry['device']}, {entry['threads']} threads: {asked['responses']} responses a step of at most "
+            f"{asked['tokens']} tokens. Ours takes a step {ratio} times as fast. Commit {entry['commit']}; `{entry['command']}`.\n\n{table(heads, rows)}"
+        )
+    return "\n\n".join(parts) or measured.NOT_YET
 
 
 def bench_goals() -> str:
     """Speed on GPUs: what is to be measured, and what was."""
     measured: dict[str, list[str]] = {}
-    for entry in _bench_entries():
+    for entry in _bench_entries("sft"):
         found = {(row["method"], row["arm"]): row for row in entry["rows"]}
         for (method, arm), row in found.items():
             theirs = found.get((method, "trl"))
@@ -258,7 +283,7 @@ PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card, chat_card,
-        bench, bench_goals, *measured.TABLES,
+        bench, bench_goals, bench_rl, *measured.TABLES,
     )
 }
 

@@ -95,7 +95,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft", "chat"), default="base", help="sft and chat: the assistants, trained from the shipped base")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward"), default="base", help="those after small start from shipped ones")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -125,6 +125,8 @@ def _runs(groups: Any) -> None:
     bench = _group(groups, "bench", "how fast training is")
     fast = _command(bench, "sft", "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults", _bench_sft)
     settings.add_flags(fast, settings.BenchSettings)
+    loop = _command(bench, "rl", "measure our PPO beside trl's RLOO trainer", _bench_rl)
+    settings.add_flags(loop, settings.RlBenchSettings)
 
 
 def _grading(groups: Any) -> None:
@@ -211,6 +213,10 @@ def _base_build(args: argparse.Namespace) -> None:
         from .assistant import build as build_assistant
 
         print(build_assistant(f"nano-{args.size}", args.out))
+    elif args.size == "reward":
+        from .reward_base import build as build_reward
+
+        print(build_reward(args.out))
     else:
         from .pretraining import build
 
@@ -220,6 +226,8 @@ def _base_build(args: argparse.Namespace) -> None:
 def _base_ship(args: argparse.Namespace) -> None:
     if Path(args.directory).name in ("nano-sft", "nano-chat"):
         from .assistant import ship
+    elif Path(args.directory).name == "nano-reward":
+        from .reward_base import ship
     else:
         from .pretraining import ship
     print(ship(args.directory))
@@ -290,6 +298,13 @@ def _adapt(args: argparse.Namespace) -> None:
 def _bench_sft(args: argparse.Namespace) -> None:
     asked = settings.read(settings.BenchSettings, vars(args), args.config)
     from .bench import run_bench
+
+    run_bench(asked)
+
+
+def _bench_rl(args: argparse.Namespace) -> None:
+    asked = settings.read(settings.RlBenchSettings, vars(args), args.config)
+    from .bench.rl import run_bench
 
     run_bench(asked)
 

@@ -1,4 +1,4 @@
-"""The real corpora: three kinds of spam, film reviews, news, recipes and abstracts, cleaned of copies and drawn into parts that share no text.
+"""The real corpora: spam, film reviews, news, recipes, abstracts, preferences; cleaned of copies, drawn into parts that share no text.
 
 They are read from ``../shared/data`` beside the repository, or from the folder that ``FINETUNELAB_DATA`` names, in the layout of the public
 data sets that they follow. Their texts are never committed.
@@ -168,6 +168,25 @@ def abstracts(side: str) -> tuple[str, ...]:
         text = "\n".join(" ".join(section.split()) for section in row["context"]["contexts"])
         found.setdefault(normalized(text), text)
     return tuple(text for text in found.values() if side_of(text) == side)
+
+
+@lru_cache(maxsize=4)
+def preference_pairs(side: str) -> tuple[dict[str, str], ...]:
+    """Return the pairs of UltraFeedback on one side of it, as texts: "prompt", "chosen" and "rejected".
+
+    Of prompts that are alike when ``normalized`` the first is kept. Pairs that got one score, or whose responses are alike, state no
+    preference and are left out.
+    """
+    if side not in (SWEEP, REPORT):
+        raise unknown("side", side, (SWEEP, REPORT))
+    found: dict[str, dict[str, str]] = {}
+    for split in ("train", "test"):
+        for row in read_table(folder("ultrafeedback_binarized") / f"{split}.parquet").to_pylist():
+            prompt, chosen = (message["content"] for message in row["chosen"])
+            pair = {"prompt": prompt, "chosen": chosen, "rejected": row["rejected"][-1]["content"]}
+            if row["score_chosen"] != row["score_rejected"] and normalized(pair["chosen"]) != normalized(pair["rejected"]):
+                found.setdefault(normalized(pair["prompt"]), pair)
+    return tuple(pair for pair in found.values() if side_of(pair["prompt"]) == side)
 
 
 def cut(text: str, tokenizer: PreTrainedTokenizerBase, tokens: int) -> str:

@@ -1,12 +1,13 @@
 """Reward models: a language model that says in one number how good a response is, learned from which of two responses people chose.
 
 The next-token layer makes room for a linear score on the state of the response's last token, its end-of-turn, the only one that has read
-all of it. The model is transformers' own for sequence classification, so that what ``models.save_model`` writes is what trl's trainers load. With three outputs in
-place of one the same model predicts the three grades by regression.
+all of it. The model is transformers' own for sequence classification, so that trl's trainers load what ``models.save_model`` writes. With
+three outputs in place of one the same model predicts the three grades by regression.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,10 +37,21 @@ def reward_model(base: str, outputs: int = 1, seed: int = 0) -> PreTrainedModel:
 
     ``base`` is named as for ``models.load_model``; ``seed`` draws the weights of the new layer. Raises UserError as ``load_model`` does.
     """
-    model = _load(base, num_labels=outputs)
-    weights = torch.randn(model.score.weight.shape, generator=torch.Generator().manual_seed(seed)) * model.config.initializer_range
+    return with_new_layer(_load(base), outputs, seed)
+
+
+def with_new_layer(model: PreTrainedModel, outputs: int = 1, seed: int = 0) -> PreTrainedModel:
+    """Give a reward or grade model a new linear layer of ``outputs`` numbers, in place, and return it; all else it has learned stays.
+
+    So a model that has learned one judgment starts on another. ``seed`` draws the weights, from a normal distribution as wide as the
+    model's own initialization.
+    """
+    old = model.score.weight
+    layer = torch.nn.Linear(old.shape[1], outputs, bias=False, device=old.device, dtype=old.dtype)
+    drawn = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(seed)) * model.config.initializer_range
     with torch.no_grad():
-        model.score.weight.copy_(weights)
+        layer.weight.copy_(drawn)
+    model.score, model.num_labels, model.config.num_labels = layer, outputs, outputs
     return model
 
 
@@ -78,10 +90,11 @@ def outputs(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: tor
 def bradley_terry_loss(chosen: torch.Tensor, rejected: torch.Tensor, margin: torch.Tensor | None = None) -> torch.Tensor:
     """Return the mean of -log P(chosen over rejected) in nats, where P = sigmoid(chosen - rejected).
 
-    ``chosen`` and ``rejected`` are the scores of the two responses of each pair, of shape (pairs,). Only differences count: a constant added to all scores
-    changes nothing. Sources: Bradley and Terry, "Rank analysis of incomplete block designs" (1952); as a loss Ouyang et al. 2022,
-    arXiv:2203.02155, eq. 1. With a ``margin`` of shape (pairs,) the chosen response must lead by that much more (Touvron et al. 2023,
-    arXiv:2307.09288, eq. 2).
+    ``chosen`` and ``rejected`` are the scores of the two responses of each pair, of shape (pairs,). Only differences count: a constant
+    added to all scores changes nothing. With a ``margin`` of shape (pairs,) the chosen response must lead by that much more.
+
+    Sources: Bradley and Terry, "Rank analysis of incomplete block designs" (1952); as a loss Ouyang et al. 2022, arXiv:2203.02155, eq. 1;
+    with a margin Touvron et al. 2023, arXiv:2307.09288, eq. 2.
     """
     lead = chosen - rejected if margin is None else chosen - rejected - margin
     return -torch.nn.functional.logsigmoid(lead).mean()
@@ -102,9 +115,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, messages: Conversation, end: int)
     return ids[: ends[-1] + 1]
 
 
+def request_length(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, *encoded: Sequence[int]) -> int:
+    """Return how many tokens of the encoded conversations are their common prompt, with the mark that opens the assistant's turn.
+
+    Tokens may merge where prompt and response meet: then the response begins where the first conversation leaves the prompt, as in trl.
+    """
+    asked = tokenizer.apply_chat_template(list(prompt), add_generation_prompt=True, return_dict=True)["input_ids"]
+    return len(os.path.commonprefix([asked, *encoded]))
+
+
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs as rows of "chosen_ids" and "rejected_ids"; how many were dropped as too long, and how many because both were the same."""
+    """Pairs as rows of "chosen_ids", "rejected_ids", and "request_length", the tokens before the responses; how many pairs were dropped as too
+    long, and how many because both responses were the same.
+    """
 
     rows: list[dict[str, Any]]
     long: int
@@ -131,10 +155,11 @@ def prepare_pairs(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[Mapping[st
         elif ids["chosen_ids"] == ids["rejected_ids"]:
             equal += 1
         else:
-            rows.append(ids | {name: pair[name] for name in ("margin",) if name in pair})
+            length = request_length(tokenizer, pair["prompt"], *ids.values())
+            rows.append(ids | {"request_length": length} | {name: pair[name] for name in ("margin",) if name in pair})
     if not rows:
-        cause = f"none of {len(pairs):,} pairs can be learned from: {long:,} are longer than {longest} tokens, in {equal:,} both responses are equal"
-        raise UserError(cause, "allow longer ones, or give pairs that differ")
+        found = f"{long:,} are longer than {longest} tokens, in {equal:,} both responses are equal"
+        raise UserError(f"none of {len(pairs):,} pairs can be learned from: {found}", "allow longer ones, or give pairs that differ")
     return Pairs(rows, long, equal)
 
 
@@ -160,7 +185,8 @@ def fit(
     prepared = prepare_pairs(tokenizer, pairs, longest)
     if announce:
         print(prepared.describe())
-    return Fitted(prepared, train(model, prepared.rows, config, collate=pair_collator(tokenizer.pad_token_id), loss=pair_loss, announce=announce))
+    collate = pair_collator(tokenizer.pad_token_id)
+    return Fitted(prepared, train(model, prepared.rows, config, collate=collate, loss=pair_loss, announce=announce))
 
 
 def pair_collator(pad: int):
@@ -188,12 +214,14 @@ def fit_grades(
     Raises UserError when the numbers of prompts, responses and grades differ, or that of outputs and of grades.
     """
     if not len(prompts) == len(responses) == len(grades) or any(len(given) != model.config.num_labels for given in grades):
-        cause = f"{len(prompts)} prompts, {len(responses)} responses and {len(grades)} lists of grades do not fit a model of {model.config.num_labels} outputs"
+        given = f"{len(prompts)} prompts, {len(responses)} responses and {len(grades)} lists of grades"
+        cause = f"{given} do not fit a model of {model.config.num_labels} outputs"
         raise UserError(cause, "give one response and one grade an output for each prompt")
     rows = [{"input_ids": ids, "grades": list(given)} for ids, given in zip(_encoded(tokenizer, prompts, responses), grades, strict=True)]
 
     def collate(batch):
-        return padded([row["input_ids"] for row in batch], tokenizer.pad_token_id) | {"grades": torch.tensor([row["grades"] for row in batch])}
+        wanted = torch.tensor([row["grades"] for row in batch])
+        return padded([row["input_ids"] for row in batch], tokenizer.pad_token_id) | {"grades": wanted}
 
     def loss(model, batch):
         return torch.nn.functional.mse_loss(outputs(model, batch["input_ids"], batch["attention_mask"]).float(), batch["grades"])
@@ -206,7 +234,8 @@ def fit_grades(
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation], responses: Sequence[str]) -> list[list[int]]:
     end = end_of_turn(tokenizer)
-    return [encode(tokenizer, [*prompt, {"role": "assistant", "content": text}], end) for prompt, text in zip(prompts, responses, strict=True)]
+    said = [{"role": "assistant", "content": text} for text in responses]
+    return [encode(tokenizer, [*prompt, message], end) for prompt, message in zip(prompts, said, strict=True)]
 
 
 @torch.inference_mode()
@@ -234,10 +263,14 @@ def predict(
 def score(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation], responses: Sequence[str]
 ) -> torch.Tensor:
-    """Return the reward of each response to its prompt, a conversation, of shape (responses,), on the CPU. Raises UserError as ``predict`` does.
+    """Return the reward of each response to its prompt, a conversation, of shape (responses,), on the CPU.
 
-    Rewards have no zero and no unit of their own: a difference of one makes the better of two e times as likely to be chosen.
+    Rewards have no zero of their own: a difference of one makes the better of two responses e times as likely to be chosen as the other.
+
+    Raises UserError as ``predict`` does, and for a model of several outputs.
     """
+    if model.config.num_labels != 1:
+        raise UserError(f"a model of {model.config.num_labels} outputs gives no single reward", "take one of one output, or call predict")
     return predict(model, tokenizer, prompts, responses).squeeze(-1)
 
 
@@ -246,19 +279,19 @@ def margins(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: S
 
     Pairs are laid out as ``prepare_pairs`` says; the chosen response is the last message.
     """
-    prompts = [[*pair["prompt"], *pair[name][:-1]] for name in ("chosen", "rejected") for pair in pairs]
-    chosen, rejected = score(model, tokenizer, prompts, [pair[name][-1]["content"] for name in ("chosen", "rejected") for pair in pairs]).chunk(2)
-    return chosen - rejected
+    said = [[*pair["prompt"], *pair[name]] for name in ("chosen", "rejected") for pair in pairs]
+    scores = score(model, tokenizer, [messages[:-1] for messages in said], [messages[-1]["content"] for messages in said])
+    return scores[: len(pairs)] - scores[len(pairs) :]
 
 
 def accuracy(leads: torch.Tensor | Sequence[float]) -> float:
     """Return the share of pairs in which the chosen response leads; a tie counts half."""
     leads = torch.as_tensor(leads)
-    return float(((leads > 0).float() + 0.5 * (leads == 0).float()).mean())
+    return float(((leads > 0).double() + 0.5 * (leads == 0).double()).mean())
 
 
 def choice_probabilities(leads: torch.Tensor | Sequence[float]) -> np.ndarray:
-    """Return the probabilities of the two choices by Bradley and Terry, of shape (pairs, 2): that of the response that leads by ``leads`` comes first.
+    """Return the probabilities of the two choices by Bradley and Terry, of shape (pairs, 2); first that of the response ahead by ``leads``.
 
     They are what ``repurposing.calibration`` and ``calibration_error`` take, with label 0 where the first was chosen.
     """

@@ -120,6 +120,19 @@ class BenchSettings:
     output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of another model or other settings stays")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RlBenchSettings:
+    """How fast the loop of reinforcement learning is measured."""
+
+    model: str = option("nano-chat", "a shipped model, a directory in Hugging Face layout, or (outside the nano profile) a name on the hub")
+    responses: int = option(64, "responses in a step; trl samples two to a request", least=2)
+    tokens: int = option(72, "a response has at most this many", least=1)
+    steps: int = option(6, "steps of a round; the first two are not timed", least=3)
+    rounds: int = option(5, "rounds of each arm, in alternation", least=1)
+    kl_weight: float = option(0.02, "above zero, so that both arms ask a reference", above=0)
+    output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of another model or other settings stays")
+
+
 def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
     """Give a parser ``--config`` and a flag for each setting. What is not given stays out of the parsed arguments."""
     parser.add_argument("--config", metavar="FILE", help="a recipe in YAML: the settings below, with _ for -; flags win over it")

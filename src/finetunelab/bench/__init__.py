@@ -38,22 +38,32 @@ def run_bench(asked: BenchSettings, say: Callable[[str], None] = print) -> Path:
     arms, methods = _chosen("arm", asked.arms, ARMS), _chosen("method", asked.methods, METHODS)
     if "bare" in arms and "ours" not in arms:
         raise UserError("the bare loop follows the order of rows of ours", "measure both: --arms ours,bare")
-    hardware = device_and_dtype()
-    slug = re.sub(r"[^a-z0-9]+", "-", (hardware.name or hardware.device).lower()).strip("-")
-    path = Path(asked.output) / f"bench-{slug}.json"
-    if not path.parent.is_dir():
-        raise UserError(f"there is no folder {asked.output}", "make it first, or name another with --output")
-    before = load(path) if path.exists() else []
-    bench = set_up(asked)
+    path, before = results_file(asked.output)
+    bench, hardware = set_up(asked), device_and_dtype()
     say(f"Measuring on {hardware.describe()}: {hardware.reason} {asked.rounds} rounds of {asked.steps} steps for each arm, after one that is not timed.")
     peaks: dict[str, float] = {}
     rows: list[dict[str, Any]] = []
     for method in methods:
         rows += _measure(bench, method, arms, peaks, say)
         found = _facts(bench, peaks) | {"rows": rows}  # after each method, so that a run that is stopped has not been for nothing
-        write_text(path, json.dumps([*(entry for entry in before if entry["command"] != found["command"]), found], indent=1) + "\n")
+        write_results(path, before, found)
     say(f"Written to {path}.")
     return path
+
+
+def results_file(output: str) -> tuple[Path, list[dict[str, Any]]]:
+    """Return the file of this device in a folder, and the measurements it holds. UserError if there is no such folder, and as ``load`` does."""
+    hardware = device_and_dtype()
+    slug = re.sub(r"[^a-z0-9]+", "-", (hardware.name or hardware.device).lower()).strip("-")
+    path = Path(output) / f"bench-{slug}.json"
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {output}", "make it first, or name another with --output")
+    return path, load(path) if path.exists() else []
+
+
+def write_results(path: Path, before: list[dict[str, Any]], found: dict[str, Any]) -> None:
+    """Write a measurement behind those that were there before, except those of the same command."""
+    write_text(path, json.dumps([*(entry for entry in before if entry["command"] != found["command"]), found], indent=1) + "\n")
 
 
 def load(path: str | Path) -> list[dict[str, Any]]:
@@ -152,14 +162,8 @@ def _row(
 
 def _facts(bench: Bench, peaks: dict[str, float]) -> dict[str, Any]:
     """Return what was measured on what, with the command that repeats it."""
-    asked, defaults, flags = bench.asked, BenchSettings(), []
-    for name, value in asdict(asked).items():
-        if value != getattr(defaults, name) and name != "output":
-            flag = name.replace("_", "-")
-            flags.append(f"--{flag}" if value is True else f"--no-{flag}" if value is False else f"--{flag} {value}")
-    return {
-        "device": device_and_dtype().describe(), "threads": torch.get_num_threads(), "versions": versions(), "commit": commit(),
-        "command": " ".join(["finetunelab bench sft", *flags]),
+    asked = bench.asked
+    return circumstances(asked, "sft") | {
         "model": {
             "name": asked.shape or asked.model, "parameters": count_parameters(bench.base), "attention": bench.base.config._attn_implementation,
         },
@@ -169,5 +173,18 @@ def _facts(bench: Bench, peaks: dict[str, float]) -> dict[str, Any]:
             "filled": sum(real_tokens(stack([row])) for row in bench.packed) / (len(bench.packed) * asked.longest),
             "conversations_a_step": bench.conversations,
         },
-        "settings": asdict(asked), "peak_flops_per_second": peaks,
+        "peak_flops_per_second": peaks,
+    }
+
+
+def circumstances(asked: Any, command: str) -> dict[str, Any]:
+    """Return where and how something was measured: device, versions, commit, settings, and the command that repeats it."""
+    flags = []
+    for name, value in asdict(asked).items():
+        if value != getattr(type(asked)(), name) and name != "output":
+            flag = name.replace("_", "-")
+            flags.append(f"--{flag}" if value is True else f"--no-{flag}" if value is False else f"--{flag} {value}")
+    return {
+        "device": device_and_dtype().describe(), "threads": torch.get_num_threads(), "versions": versions(), "commit": commit(),
+        "command": " ".join([f"finetunelab bench {command}", *flags]), "settings": asdict(asked),
     }

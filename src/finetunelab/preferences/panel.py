@@ -1,8 +1,9 @@
 """A panel of simulated reviewers: people who value the right things, each in their own way, and click with some noise.
 
 A reviewer's utility of a response is a weighted sum of its three grades plus a taste for length. Between two responses they choose
-by Bradley and Terry's model (1952, "Rank analysis of incomplete block designs"): P(a over b) = sigmoid((u_a - u_b) / temperature). Now and then
-they click without reading. What the course calls the oracle, ``worlds.responses.reward``, has the mean weights, no taste for length and no noise.
+by Bradley and Terry's model (1952, "Rank analysis of incomplete block designs"): P(a over b) = sigmoid((u_a - u_b) / temperature). Now and
+then they click without reading. What the course calls the oracle, ``worlds.responses.reward``, has the mean weights, no taste for length and
+no noise.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from ..errors import UserError
 from ..worlds.responses import WEIGHTS, Grades, grade
 from .store import LEVELS, preference
 
-# What panels are drawn around. Set so that the best possible guess of a reviewer's choice on the world's comparisons is right about eight times
-# in ten, and two reviewers agree on 73 %, as often as InstructGPT's labelers did (72.6 %, Ouyang et al. 2022, section 3.4): far enough from one
-# that noise matters, and not so far that nothing can be learned.
+# What panels are drawn around. Set so that the best possible guess of a reviewer's choice on the world's comparisons is right about eight
+# times in ten, and two reviewers agree on 73 %, as often as InstructGPT's labelers did (72.6 %, Ouyang et al. 2022, section 3.4): far enough
+# from one that noise matters, and not so far that nothing can be learned.
 SPREAD = 0.3  # of the logarithm of a weight: reviewers rank the three grades differently, few ignore one
-PER_WORD, PER_WORD_SPREAD = 0.012, 0.01  # ten more words are worth .12, a level of appropriateness; one reviewer in nine likes it short
+PER_WORD, PER_WORD_SPREAD = 0.015, 0.01  # ten more words are worth a level of appropriateness; one reviewer in fifteen likes it short
 TEMPERATURE, TEMPERATURE_SPREAD = 0.1, 0.25  # a difference of .125, the least that one level of one grade makes, is seen by three in four
 CARELESS_SHARE = 0.1  # of a panel: one in ten clicks at random more often than not, for the others to be told from
 CARELESS, CAREFUL = 0.6, 0.03  # rates of random clicks
@@ -120,7 +121,8 @@ def panel(n: int, seed: int) -> list[Reviewer]:
 def judge(reviewers: Sequence[Reviewer], comparisons: Sequence[Mapping[str, Any]], seed: int, each: int = 1) -> list[Judgment]:
     """Let ``each`` different reviewers, drawn anew for every comparison, click; return the clicks in the order of the comparisons.
 
-    A comparison has "response_a", "response_b", and what ``Reviewer.probability`` reads of a request. Raises UserError for more reviewers than there are.
+    A comparison has "response_a", "response_b", and what ``Reviewer.probability`` reads of a request. Raises UserError for more reviewers
+    than there are.
     """
     if not 1 <= each <= len(reviewers):
         raise UserError(f"{each} of {len(reviewers)} reviewers cannot judge a comparison", f"choose from 1 to {len(reviewers)}")
