@@ -274,6 +274,11 @@ def chat_card() -> str:
     return _card("nano-chat")
 
 
+def reward_card() -> str:
+    """The same of ``nano-reward``."""
+    return _card("nano-reward")
+
+
 def _card(name: str) -> str:
     text = (CARD.parents[1] / name / CARD.name).read_text(encoding="utf-8")
     return re.sub(r"^## ", "### ", text[text.index("## Recipe") : text.index("## Limits")], flags=re.MULTILINE).strip()
@@ -282,8 +287,8 @@ def _card(name: str) -> str:
 PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
-        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card, chat_card,
-        bench, bench_goals, bench_rl, *measured.TABLES,
+        evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
+        chat_card, reward_card, bench, bench_goals, bench_rl, *measured.TABLES,
     )
 }
 
