@@ -166,6 +166,13 @@ def labels_needed() -> str:
     return table(["Instructions", *arms], [[f"{int(n):,}", *(f"{found[arm, n]:.2f}" for arm in arms)] for n in amounts])
 
 
+def reward_model() -> str:
+    """D2 as a table: accuracy of each guess against the panel's clicks and against the oracle; means over the seeds."""
+    found = {key: rows for key, rows in _over_seeds("D2", ("arm", "accuracy against")).items() if key[1]}
+    arms = dict.fromkeys(arm for arm, _ in found)
+    return table(["", "clicks", "oracle"], [[arm, *(f"{_mean(found[arm, name], 'value'):.2f}" for name in ("clicks", "oracle"))] for arm in arms])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -197,5 +204,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
-    who_writes, early_turns, facts_taught, labels_needed,
+    who_writes, early_turns, facts_taught, labels_needed, reward_model,
 )
