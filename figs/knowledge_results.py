@@ -99,8 +99,8 @@ FIGURES = {
     "memory": (
         memory,
         "Share of right answers against the distance of the early turn, one to eight exchanges back. The model trained on whole conversations "
-        "stays near two thirds at every distance. The control begins at a third and falls to a tenth and less. The one trained on single "
-        "exchanges is near zero throughout.",
+        "stays near two thirds at every distance. The control begins a little above a third and falls to a tenth and less. The one trained "
+        "on single exchanges is near zero throughout.",
     ),
 }
 

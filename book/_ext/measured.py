@@ -173,6 +173,12 @@ def reward_model() -> str:
     return table(["", "clicks", "oracle"], [[arm, *(f"{_mean(found[arm, name], 'value'):.2f}" for name in ("clicks", "oracle"))] for arm in arms])
 
 
+def real_preferences() -> str:
+    """D2.real as a table: accuracy of each guess on real pairs, means over the draws."""
+    found = _over_seeds("D2.real", ("arm",))
+    return table(["", "right"], [[arm, f"{_mean(rows, 'accuracy'):.2f}"] for (arm,), rows in found.items()])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -205,4 +211,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
+    real_preferences,
 )
