@@ -66,3 +66,23 @@ def registry(monkeypatch):
     monkeypatch.setattr(experiments.pkgutil, "iter_modules", lambda path: [])
     monkeypatch.setattr(store, "world_hash", lambda: "w0")
     return experiments._registry
+
+
+@pytest.fixture(scope="session")
+def tiny_causal(tmp_path_factory) -> str:
+    """The directory of a causal language model of one block with random weights and the tokenizer of nano."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from finetunelab.models import load_tokenizer, save_model
+
+    tokenizer = load_tokenizer("nano")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+            max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2,
+        ))
+    directory = tmp_path_factory.mktemp("bases") / "tiny"
+    save_model(model, tokenizer, directory)
+    return str(directory)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from test_ppo import Bandit, probabilities, shaken
 from test_reward import PAIRS, pair, request
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from finetunelab import dpo
 from finetunelab.errors import UserError
-from finetunelab.models import load_model, load_tokenizer, save_model
+from finetunelab.models import load_model, load_tokenizer
 from finetunelab.ppo import PolicyWithValue
 from finetunelab.reward import accuracy, prepare_pairs
 from finetunelab.sft import end_of_turn, use_training_template
@@ -33,23 +33,9 @@ def tokenizer():
     return load_tokenizer("nano")
 
 
-@pytest.fixture(scope="module")
-def base(tokenizer, tmp_path_factory) -> str:
-    """The directory of a causal language model of one block with random weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        made = LlamaForCausalLM(LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2,
-        ))
-    directory = tmp_path_factory.mktemp("bases") / "tiny"
-    save_model(made, tokenizer, directory)
-    return str(directory)
-
-
 @pytest.fixture
-def model(base):
-    return load_model(base)
+def model(tiny_causal):
+    return load_model(tiny_causal)
 
 
 MORE = [*PAIRS, pair("Is it far?", "No, it is not far.", "No, it is none of your business.")]  # two that begin alike
@@ -84,7 +70,7 @@ def test_gradients_raise_the_chosen_and_lower_the_rejected_and_most_where_the_po
 
 @pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated")
 @pytest.mark.parametrize("template", ["chat", "plain"])
-def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
+def test_rows_and_loss_are_trls(tiny_causal, tokenizer, tmp_path, template):
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -92,7 +78,7 @@ def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
     if template == "plain":  # with a line break behind the end of the turn
         tokenizer.chat_template = None
         use_training_template(tokenizer)
-    policy, beta = shaken(load_model(base)), 0.4
+    policy, beta = shaken(load_model(tiny_causal)), 0.4
     config = DPOConfig(
         output_dir=str(tmp_path), per_device_train_batch_size=len(MORE), use_cpu=True, bf16=False, gradient_checkpointing=False,
         report_to="none", disable_tqdm=True, beta=beta,
@@ -110,7 +96,7 @@ def test_rows_and_loss_are_trls(base, tokenizer, tmp_path, template):
         for each, name in ((batch, "completion_mask"), (ours, "response_mask"))
     ]
     assert counted[0] == counted[1]
-    log_p, log_q = (dpo.log_probabilities(each, said, tokenizer.pad_token_id).chunk(2) for each in (policy, load_model(base)))
+    log_p, log_q = (dpo.log_probabilities(each, said, tokenizer.pad_token_id).chunk(2) for each in (policy, load_model(tiny_causal)))
     found = dpo.dpo_loss(*log_p, *log_q, beta).item()
     assert found == pytest.approx(theirs, abs=1e-5) and abs(found - math.log(2)) > 0.05
     assert [len(ids) for ids in counted[1]] != [1] * 8
@@ -223,9 +209,9 @@ STEP = {"steps": 2, "responses": 6, "group": 3, "learning_rate": 1e-2, "kl_weigh
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
-def test_a_model_is_trained_in_place_on_what_it_said(method, base, tokenizer, tmp_path, monkeypatch):
+def test_a_model_is_trained_in_place_on_what_it_said(method, tiny_causal, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    model, seen, asked, said, generate = shaken(load_model(base)), [], [], [], LlamaForCausalLM.generate
+    model, seen, asked, said, generate = shaken(load_model(tiny_causal)), [], [], [], LlamaForCausalLM.generate
     one = tokenizer.apply_chat_template(ASKED[0], add_generation_prompt=True, return_dict=True, return_tensors="pt")
     likely, weights = model(**one).logits[0, -1].argmax(), model.lm_head.weight.data
     weights[end_of_turn(tokenizer)] = 3 * weights[likely]  # so that turns end now and then
@@ -282,10 +268,10 @@ def test_with_a_large_kl_weight_the_policy_stays_put_and_a_missing_end_is_charge
     assert probabilities(PolicyWithValue(policy))[1] > 0.9
 
 
-def test_the_seed_decides(base, tokenizer):
+def test_the_seed_decides(tiny_causal, tokenizer):
     def run(seed):
         texts = []
-        dpo.through_trl("rloo", load_model(base), tokenizer, ASKED, lambda _, said: texts.extend(said) or [0.0] * 6, **STEP, seed=seed)
+        dpo.through_trl("rloo", load_model(tiny_causal), tokenizer, ASKED, lambda _, said: texts.extend(said) or [0.0] * 6, **STEP, seed=seed)
         return texts
 
     assert run(1) == run(1) != run(2)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification
 
 from finetunelab import reward
 from finetunelab.errors import UserError
@@ -22,23 +22,9 @@ def tokenizer():
     return load_tokenizer("nano")
 
 
-@pytest.fixture(scope="module")
-def base(tokenizer, tmp_path_factory) -> str:
-    """The directory of a causal language model of one block with random weights."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = LlamaForCausalLM(LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=128, pad_token_id=tokenizer.pad_token_id, initializer_range=0.2,
-        ))
-    directory = tmp_path_factory.mktemp("bases") / "tiny"
-    save_model(model, tokenizer, directory)
-    return str(directory)
-
-
 @pytest.fixture
-def model(base):
-    return reward.reward_model(base, seed=1)
+def model(tiny_causal):
+    return reward.reward_model(tiny_causal, seed=1)
 
 
 def request(text: str) -> list[dict[str, str]]:
@@ -182,25 +168,25 @@ def test_nothing_to_learn_from_is_one_line(model, tokenizer):
 # What it learns, and what becomes of it -----------------------------------------------------------------------------------------
 
 
-def test_it_learns_what_was_chosen_and_can_be_told_the_opposite(base, tokenizer):
+def test_it_learns_what_was_chosen_and_can_be_told_the_opposite(tiny_causal, tokenizer):
     words = ("onions", "water", "bread", "soup", "tea", "milk", "salt", "rice")
     pairs = [pair(f"How about {a}?", f"Please try {b}.", f"Nonsense, {b}.") for a in words for b in words]
     unseen = [pair("What about wine?", "Please drink it.", "Nonsense, drink it.")]
     config = TrainConfig(steps=40, batch_size=8, learning_rate=1e-2, warmup=4)
     leads = {}
     for name, order in {"as chosen": ("chosen", "rejected"), "the opposite": ("rejected", "chosen")}.items():
-        model = reward.reward_model(base)
+        model = reward.reward_model(tiny_causal)
         fitted = reward.fit(model, tokenizer, [row | {"chosen": row[order[0]], "rejected": row[order[1]]} for row in pairs], config)
         leads[name] = reward.margins(model, tokenizer, unseen).item()
         assert fitted.result.cost.steps == 40 and len(fitted.pairs.rows) == 64
     assert leads["as chosen"] > 1 and leads["the opposite"] < -1
 
 
-def test_grades_are_learned_by_regression(base, tokenizer):
+def test_grades_are_learned_by_regression(tiny_causal, tokenizer):
     words = ("onions", "water", "bread", "soup", "tea", "milk", "salt", "rice")
     texts = [f"{manner}, {b}." for b in words for manner in ("Please", "Nonsense")]
     grades = [(float("Please" in text), 0.5, float("Please" not in text)) for text in texts]
-    model = reward.reward_model(base, outputs=3)
+    model = reward.reward_model(tiny_causal, outputs=3)
     prompts = [request("How?")] * len(texts)
     reward.fit_grades(model, tokenizer, prompts, texts, grades, TrainConfig(steps=60, batch_size=8, learning_rate=1e-2, warmup=4))
     found = reward.predict(model, tokenizer, [request("How?")] * 2, ["Please, wine.", "Nonsense, wine."])
@@ -211,18 +197,18 @@ def test_grades_are_learned_by_regression(base, tokenizer):
         reward.fit_grades(model, tokenizer, prompts, texts, [row[:2] for row in grades], TrainConfig(steps=1))
 
 
-def test_the_seed_draws_the_new_layer_alone(base):
-    one, again, other = (reward.reward_model(base, seed=seed).state_dict() for seed in (1, 1, 2))
+def test_the_seed_draws_the_new_layer_alone(tiny_causal):
+    one, again, other = (reward.reward_model(tiny_causal, seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert [name for name in one if not torch.equal(one[name], other[name])] == ["score.weight"]
 
 
-def test_a_new_layer_leaves_the_rest_and_is_the_one_that_a_fresh_model_has(base, tokenizer, tmp_path):
-    grades = reward.reward_model(base, outputs=3, seed=4)
+def test_a_new_layer_leaves_the_rest_and_is_the_one_that_a_fresh_model_has(tiny_causal, tokenizer, tmp_path):
+    grades = reward.reward_model(tiny_causal, outputs=3, seed=4)
     with torch.no_grad():
         grades.get_decoder().norm.weight.fill_(0.5)
     model = reward.with_new_layer(copy.deepcopy(grades), seed=1)
-    state, before, fresh = model.state_dict(), grades.state_dict(), reward.reward_model(base, seed=1).state_dict()
+    state, before, fresh = model.state_dict(), grades.state_dict(), reward.reward_model(tiny_causal, seed=1).state_dict()
     assert state["score.weight"].shape == (1, 16) and torch.equal(state["score.weight"], fresh["score.weight"])
     assert all(torch.equal(state[name], before[name]) for name in state if name != "score.weight")
     assert not torch.equal(state["model.norm.weight"], fresh["model.norm.weight"])
@@ -234,7 +220,7 @@ def test_a_new_layer_leaves_the_rest_and_is_the_one_that_a_fresh_model_has(base,
         assert torch.equal(again.get_decoder().norm.weight, grades.get_decoder().norm.weight)
 
 
-def test_a_saved_reward_model_gives_the_same_scores_here_and_in_the_library(model, base, tokenizer, tmp_path):
+def test_a_saved_reward_model_gives_the_same_scores_here_and_in_the_library(model, tiny_causal, tokenizer, tmp_path):
     save_model(model, tokenizer, tmp_path / "kept")
     ids = reward.pair_collator(tokenizer.pad_token_id)(reward.prepare_pairs(tokenizer, PAIRS).rows)
     with torch.no_grad():
@@ -243,7 +229,7 @@ def test_a_saved_reward_model_gives_the_same_scores_here_and_in_the_library(mode
         theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "kept", num_labels=1)
         assert torch.allclose(theirs(**ids).logits, before, atol=1e-5)
     with pytest.raises(UserError, match="is no reward model, but LlamaForCausalLM"):
-        reward.load_reward_model(base)
+        reward.load_reward_model(tiny_causal)
 
 
 # How good it is -----------------------------------------------------------------------------------------------------------------
