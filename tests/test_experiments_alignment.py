@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from statistics import fmean, pstdev
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from finetunelab.evidence.judge import judge
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import alignment as chapter
 from finetunelab.experiments import alignment_start as start
 from finetunelab.experiments import find
@@ -18,6 +20,7 @@ from finetunelab.preferences.panel import panel
 from finetunelab.sft import tokenize
 
 SMALL = "nano-small"
+EVIDENCE = Path(__file__).resolve().parents[1] / "book" / "evidence"
 RUDE = "Do not ask. I do not care."
 
 
@@ -167,6 +170,14 @@ def test_the_sweep_tries_every_rate_with_every_weight_on_validation_requests(sti
     rows = chapter.sweep_alignment(rates=(1e-4, 1e-3), weights=(0.0, 0.1), n=6)
     assert [(row["rate"], row["KL weight"]) for row in rows] == [(1e-4, 0.0), (1e-4, 0.1), (1e-3, 0.0), (1e-3, 0.1)]
     assert splits == [("validation", chapter.SWEEP_SEED)]
+
+
+def test_rate_and_penalty_are_the_best_of_the_sweep():
+    rows = load_rows(EVIDENCE / "D4-rates.csv")
+    tried = [(float(row["rate"]), float(row["KL weight"])) for row in rows]
+    assert tried == [(rate, weight) for rate in chapter.RATE_SWEEP for weight in chapter.KL_SWEEP]
+    best = max(rows, key=lambda row: float(row["worth"]))
+    assert (chapter.RATE, chapter.KL_WEIGHT) == (float(best["rate"]), float(best["KL weight"]))
 
 
 # Where the loop starts ----------------------------------------------------------------------------------------------------------
