@@ -155,7 +155,7 @@ def early_turns() -> str:
 def facts_taught() -> str:
     """C10 as a table: facts given rightly by how they were taught and how they are asked for; means over the seeds."""
     found = {arm: _mean(rows, "right") for (part, arm), rows in _over_seeds("C10", ("part", "arm")).items() if part == "facts"}
-    ways, questions = ([part for part in dict.fromkeys(arm.rsplit(", ", 1)[side] for arm in found)] for side in (0, 1))
+    ways, questions = (list(dict.fromkeys(arm.rsplit(", ", 1)[side] for arm in found)) for side in (0, 1))
     return table(["Taught by", *questions], [[way, *(f"{found[f'{way}, {asked}']:.2f}" for asked in questions)] for way in ways])
 
 

@@ -64,12 +64,12 @@ def load_reward_model(name: str) -> PreTrainedModel:
     return model
 
 
-def _load(name: str, **options: Any) -> PreTrainedModel:
+def _load(name: str) -> PreTrainedModel:
     from transformers import AutoModelForSequenceClassification
 
     with loading("reward model", name):
         model = AutoModelForSequenceClassification.from_pretrained(
-            resolve(name), dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **options
+            resolve(name), dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         )
     return model.to(device_and_dtype().device).eval()
 

@@ -16,9 +16,10 @@ from statistics import fmean
 from typing import Any
 
 from . import worlds
-from .assistant import SEED, drawn
+from .assistant import SEED, as_conversation, drawn
 from .files import write_text
 from .models import load_tokenizer, save_model
+from .preferences.store import preference
 from .pretraining import DRAWS, put
 from .reward import fit, load_reward_model, margins, reward_model, score
 from .stats import spearman, t_interval
@@ -38,8 +39,7 @@ def matching_pairs(rows: Sequence[Mapping[str, Any]], seed: int) -> list[dict[st
         other = rng.choice(rows)
         while other["topic"] == row["topic"]:
             other = rng.choice(rows)
-        said = {"prompt": ("user", row["prompt"]), "chosen": ("assistant", row["response"]), "rejected": ("assistant", other["response"])}
-        found.append({name: [{"role": role, "content": text}] for name, (role, text) in said.items()})
+        found.append(preference(row["prompt"], row["response"], other["response"]))
     return found
 
 
@@ -70,7 +70,7 @@ def measure(directory: Path | str, data_seed: int, n: int) -> dict[str, float]:
     model, tokenizer = load_reward_model(str(directory)), load_tokenizer(str(directory))
     pairs = matching_pairs(drawn("responses", n, "test", data_seed), data_seed)
     asked = worlds.generator("responses").rows(n, "test", data_seed)
-    scores = score(model, tokenizer, [[{"role": "user", "content": row["prompt"]}] for row in asked], [row["response"] for row in asked]).tolist()
+    scores = score(model, tokenizer, [as_conversation(row)[:1] for row in asked], [row["response"] for row in asked]).tolist()
     grades = {name: spearman(scores, [row[name] for row in asked]) for name in WEIGHTS}
     return {"told apart": float((margins(model, tokenizer, pairs) > 0).float().mean())} | grades
 

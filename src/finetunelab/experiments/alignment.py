@@ -167,8 +167,8 @@ def loop(seed: int, data_seed: int, chain: Chain = Chain(), n_test: int = N_TEST
     table, values, said = [], {}, {}
     for arm, model in (("SFT", reference), ("PPO", trained.model)):
         said[arm] = respond(model, tokenizer, rows, drawn, trained.score, reference)
-        values[arm] = worth(rows, said[arm].texts)
         grades = [grade(row, text) for row, text in zip(rows, said[arm].texts, strict=True)]
+        values[arm] = [reward(given) for given in grades]
         table.append({
             "arm": arm, "worth": fmean(values[arm]), "score": float(said[arm].scores.mean()),
             **{name: fmean(getattr(given, name) for given in grades) for name in grades[0]._fields},

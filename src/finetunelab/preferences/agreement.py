@@ -148,7 +148,8 @@ def careless(ratings: Iterable[Rating]) -> list[Sign]:
     A sign is a reason to ask, not a proof: with few ratings careless raters go unseen too.
     """
     ratings = list(ratings)
-    return [*_agreement(with_others(ratings)), *_sides(_by_rater(ratings)), *_speed(_by_rater(ratings))]
+    by_rater = _by_rater(ratings)
+    return [*_agreement(with_others(ratings)), *_sides(by_rater), *_speed(by_rater)]
 
 
 def _by_rater(ratings: Sequence[Rating]) -> dict[str, list[Rating]]:
