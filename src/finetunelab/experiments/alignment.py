@@ -23,6 +23,7 @@ from .. import worlds
 from ..assistant import drawn as conversations
 from ..models import load_model, load_tokenizer
 from ..ppo import PolicyWithValue, PPOConfig, Rollout, Score, ppo, rollout
+from ..ppo import respond as respond_alone
 from ..reward import score as scores_of
 from ..sft import Conversation, following, remembers
 from ..worlds.responses import grade, reward
@@ -62,6 +63,11 @@ def respond(
 ) -> Rollout:
     """Sample a response to each request, at temperature 1 and in batches as in training; with its score, and the KL to the reference."""
     return rollout(PolicyWithValue(model), reference, tokenizer, requests(rows), score, TOKENS, torch.Generator().manual_seed(seed))
+
+
+def spoken(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], seed: int) -> list[str]:
+    """Return the texts alone of what ``respond`` samples, without asking a reference."""
+    return respond_alone(PolicyWithValue(model), tokenizer, requests(rows), TOKENS, torch.Generator().manual_seed(seed))[0]
 
 
 def worth(rows: Sequence[dict], texts: Sequence[str]) -> list[float]:
@@ -119,8 +125,8 @@ def aligned(
     Kept: D4, D6 and D8 look at the same.
     """
     tokenizer, reference, rows = load_tokenizer(base), load_model(base), asked(PROMPTS, "train", data_seed)
-    first = respond(reference, tokenizer, rows[:256], seed, true_rewards, reference)
-    score = standardized(true_rewards if oracle else reward_of(seed, data_seed, chain), first.prompts, first.texts)
+    first = spoken(reference, tokenizer, rows[:256], seed)
+    score = standardized(true_rewards if oracle else reward_of(seed, data_seed, chain), requests(rows[:256]), first)
     policy = PolicyWithValue(load_model(base))
     settings = PPOConfig(steps=chain.steps, learning_rate=rate, kl_weight=kl_weight, seed=seed)
     return Aligned(policy.model, score, ppo(policy, reference, tokenizer, requests(rows), score, settings))

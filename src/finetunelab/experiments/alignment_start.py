@@ -18,7 +18,7 @@ from ..preferences.panel import mean_probabilities, panel
 from ..sft import PLAIN_TEMPLATE
 from ..skills import generate
 from . import Claim, Measurement, measures, seed_of_data
-from .alignment import KL_WEIGHT, N_TEST, PROMPTS, RATE, TOKENS, Chain, asked, respond, reward_of, standardized, true_rewards, wins, worth
+from .alignment import KL_WEIGHT, N_TEST, PROMPTS, RATE, TOKENS, Chain, asked, reward_of, spoken, standardized, wins, worth
 from .behavior import LENGTH, ROWS, teach
 from .reviewers import REVIEWERS, requests
 
@@ -78,13 +78,11 @@ def sft_first(
     starts = {"from the base": (load_model(base), plain(tokenizer), steps), "SFT first": (taught, tokenizer, spared)}
     rows, found = [], {}
     for arm, (start, tokens, left) in starts.items():
-        said = respond(start, tokens, tests, drawn, true_rewards, start)
-        rows.append({"arm": arm, "reward": "", "steps": 0, "worth": fmean(worth(tests, said.texts))})
+        rows.append({"arm": arm, "reward": "", "steps": 0, "worth": fmean(worth(tests, spoken(start, tokens, tests, drawn)))})
         for kind, score in rewards.items():
             policy = PolicyWithValue(copy.deepcopy(start))
             ppo(policy, start, tokens, requests(train), score, PPOConfig(steps=left, learning_rate=RATE, kl_weight=KL_WEIGHT, seed=seed))
-            said = respond(policy.model, tokens, tests, drawn, true_rewards, start)
-            found[arm, kind] = fmean(worth(tests, said.texts))
+            found[arm, kind] = fmean(worth(tests, spoken(policy.model, tokens, tests, drawn)))
             rows.append({"arm": arm, "reward": kind, "steps": left, "worth": found[arm, kind]})
     return Measurement({f"D1.{kind}": {arm: found[arm, kind] for arm in starts} for kind in rewards}, rows)
 
@@ -128,10 +126,10 @@ def small_against_large(
     ppo(policy, start, tokenizer, requests(train), score, PPOConfig(steps=chain.steps, learning_rate=RATE, kl_weight=KL_WEIGHT, seed=seed))
     base, large = (load_model(BASE), load_tokenizer(BASE)), (load_model(LARGE), load_tokenizer(LARGE))
     said = {
-        "small, SFT": respond(start, tokenizer, tests, drawn, true_rewards, start).texts,
-        "small, PPO": respond(policy.model, tokenizer, tests, drawn, true_rewards, start).texts,
+        "small, SFT": spoken(start, tokenizer, tests, drawn),
+        "small, PPO": spoken(policy.model, tokenizer, tests, drawn),
         "large base, prompted": few_shot(*base, tests, drawn, drawn),
-        "large, SFT": respond(*large, tests, drawn, true_rewards, large[0]).texts,
+        "large, SFT": spoken(*large, tests, drawn),
     }
     value = {arm: worth(tests, texts) for arm, texts in said.items()}
     against = {arm: preferred(tests, said["small, PPO"], said[arm], drawn) for arm in said}
