@@ -210,3 +210,23 @@ def test_small_and_large_answer_the_same_requests(no_loop):
     assert found.arms["D5.sft"]["small, PPO"] == table["large, SFT"]["preferred to it"] < 0.4
     assert found.arms["D5"]["small, PPO"] == table["large base, prompted"]["preferred to it"]
     assert table["small, PPO"]["preferred to it"] == pytest.approx(0.5)
+
+
+def test_every_start_is_swept_with_its_rewards_on_a_seed_that_is_not_reported(no_loop, monkeypatch):
+    splits, rates = [], []
+    monkeypatch.setattr(start, "asked", lambda n, split, seed, real=start.asked: splits.append((split, seed)) or real(min(n, 12), split, seed))
+    monkeypatch.setattr(start, "ppo", lambda policy, reference, tokenizer, prompts, score, config: rates.append(config.learning_rate))
+    small = {"base": SMALL, "small": SMALL, "rewarder": "nano-reward"}
+    rows = start.sweep_starts(rates=(1e-4, 1e-3), small_rates=(1e-3,), n=4, steps=3, sft_steps=2, small_steps=2, **small)
+    assert [(row["arm"], row["reward"], row["rate"]) for row in rows] == [("small, SFT", "", 1e-3)] + [(*key, rate) for key in start.RATES for rate in (1e-4, 1e-3)]
+    assert rates == [1e-4, 1e-3] * len(start.RATES)
+    assert set(splits) == {("validation", start.SWEEP_SEED), ("train", start.SWEEP_SEED)}
+
+
+def test_rates_of_starts_are_the_best_of_the_sweep():
+    rows = load_rows(EVIDENCE / "D1-rates.csv")
+    tried = {("small, SFT", ""): (start.SMALL_RATE_SWEEP, start.SMALL_RATE)} | {key: (start.RATE_SWEEP, rate) for key, rate in start.RATES.items()}
+    assert {(row["arm"], row["reward"]) for row in rows} == set(tried)
+    for key, (rates, chosen) in tried.items():
+        own = {float(row["rate"]): float(row["worth"]) for row in rows if (row["arm"], row["reward"]) == key}
+        assert tuple(own) == rates and chosen == max(own, key=own.get)
