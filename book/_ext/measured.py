@@ -201,6 +201,18 @@ def small_and_large() -> str:
     ])
 
 
+def methods() -> str:
+    """D7 as a table: what each method was given and what its responses are like; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D7", ("arm",)).items()}
+    return table(["", "training TFLOP", "MFLOP an answer", "worth", "KL", "wins"], [
+        [
+            arm, f"{_mean(rows, 'training FLOPs') / 1e12:.1f}", f"{_mean(rows, 'inference FLOPs') / 1e6:,.0f}",
+            *(f"{_mean(rows, name):.2f}" for name in ("worth", "KL", "wins")),
+        ]
+        for arm, rows in found.items()
+    ])
+
+
 def alignment_tax() -> str:
     """D8 as a table: instructions followed and early turns remembered before and after PPO; means over the seeds."""
     found = {arm: rows for (arm,), rows in _over_seeds("D8", ("arm",)).items()}
@@ -240,5 +252,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
-    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax,
+    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, methods,
 )
