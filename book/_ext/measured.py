@@ -180,10 +180,17 @@ def real_preferences() -> str:
 
 
 def loop_gain() -> str:
-    """D4 as a table: what responses of the assistant and of the policy after PPO are like; means over the seeds."""
-    columns = {"worth": "worth", "relevance": "relevance", "coherence": "coherence", "appropriateness": "appropriateness", "words": "words", "KL": "KL"}
-    found = {arm: rows for (arm, step), rows in _over_seeds("D4", ("arm", "step")).items() if not step}
-    return table(["", *found], [[name, *(f"{_mean(rows, column):.3g}" for rows in found.values())] for column, name in columns.items() if found])
+    """D4 as a table: for each chain what responses are worth before and after PPO, their coherence, and the score and the KL afterwards."""
+    found = {(seed, arm): rows[0] for (seed, arm, step), rows in _over_seeds("D4", ("seed", "arm", "step")).items() if not step}
+
+    def numbers(seed: str) -> list[str]:
+        before, after = found[seed, "SFT"], found[seed, "PPO"]
+        cells = (before["worth"], after["worth"], before["coherence"], after["coherence"], after["score"])
+        return [*(f"{float(cell):.2f}" for cell in cells), f"{float(after['KL']):.0f}"]
+
+    seeds = dict.fromkeys(seed for seed, _ in found)
+    heads = ["Chain", "worth", "after PPO", "coherence", "after PPO", "score", "KL"]
+    return table(heads, [[str(int(seed) + 1), *numbers(seed)] for seed in seeds])
 
 
 def loop_starts() -> str:
