@@ -275,10 +275,10 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
             for seed in (0, 1) for arm, row in rows.items()
         ])
 
-    same = {"worth": 0.5, "coherence": 0.7, "score": 0.0, "KL": 0.0}
+    same = {"worth": 0.5, "coherence": 0.7, "score": 0.0, "KL": 0.0, "words": 30}
     saved("D4", SFT=same, PPO=same | {"worth": 0.6, "KL": 9.0}, **{"PPO ": {"step": 1, "kl": 3.0}})
-    assert "| 1 | 0.50 | 0.60 | 0.70 | 0.70 | 0.00 | 9 |" in measured.loop_gain()
-    assert "| 2 | 0.70 | 0.80 | 0.90 | 0.90 | 0.20 | 9 |" in measured.loop_gain() and measured.loop_gain().count("\n| ") == 4
+    assert "| 1 | 0.50 | 0.60 | 0.70 | 0.00 | 9 | 30 |" in measured.loop_gain()
+    assert "| 2 | 0.70 | 0.80 | 0.90 | 0.20 | 9 | 30 |" in measured.loop_gain() and measured.loop_gain().count("\n| ") == 4
     save_rows(tmp_path / "evidence" / "D1.csv", [
         {"seed": seed, "arm": "from the base", "reward": reward, "worth": worth + 0.2 * seed}
         for seed in (0, 1) for reward, worth in (("", 0.1), ("dense", 0.2), ("sparse", 0.3))

@@ -180,16 +180,16 @@ def real_preferences() -> str:
 
 
 def loop_gain() -> str:
-    """D4 as a table: for each chain what responses are worth before and after PPO, their coherence, and the score and the KL afterwards."""
+    """D4 as a table: for each chain what responses are worth before and after PPO, and their coherence, words, score, and KL after it."""
     found = {(seed, arm): rows[0] for (seed, arm, step), rows in _over_seeds("D4", ("seed", "arm", "step")).items() if not step}
 
     def numbers(seed: str) -> list[str]:
         before, after = found[seed, "SFT"], found[seed, "PPO"]
-        cells = (before["worth"], after["worth"], before["coherence"], after["coherence"], after["score"])
-        return [*(f"{float(cell):.2f}" for cell in cells), f"{float(after['KL']):.0f}"]
+        cells = (before["worth"], *(after[name] for name in ("worth", "coherence", "score")))
+        return [*(f"{float(cell):.2f}" for cell in cells), *(f"{float(after[name]):.0f}" for name in ("KL", "words"))]
 
     seeds = dict.fromkeys(seed for seed, _ in found)
-    heads = ["Chain", "worth", "after PPO", "coherence", "after PPO", "score", "KL"]
+    heads = ["Chain", "worth before", "after PPO", "coherence", "score", "KL", "words"]
     return table(heads, [[str(int(seed) + 1), *numbers(seed)] for seed in seeds])
 
 
