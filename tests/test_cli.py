@@ -90,9 +90,10 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     skills = SimpleNamespace(report=lambda data_seed, name, say: {"seed": data_seed, "model": name})
     assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
-    rewards = SimpleNamespace(build=lambda out: asked.append(("reward", out)) or out, ship=lambda directory: asked.append(("reward", directory)))
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
-    monkeypatch.setitem(sys.modules, "finetunelab.reward_base", rewards)
+    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward")):
+        recipe = SimpleNamespace(build=lambda out, kind=kind: asked.append((kind, out)) or out, ship=lambda given, kind=kind: asked.append((kind, given)))
+        monkeypatch.setitem(sys.modules, f"finetunelab.{module}", recipe)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
     assert cli.main(["base", "report", "--data-seed", "7", "--json", str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text()) == {"seed": 7, "model": "nano"}
@@ -103,6 +104,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert cli.main(["base", "build", "--out", "x", "--size", "sft"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "chat"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "reward"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "panel"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
@@ -110,8 +112,9 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assert cli.main(["base", "ship", "runs/nano-sft/"]) == 0
     assert cli.main(["base", "ship", "runs/nano-chat"]) == 0
     assert cli.main(["base", "ship", "runs/nano-reward"]) == 0
-    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), ("reward", "runs/nano-reward")]
-    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), "x", *shipped]
+    assert cli.main(["base", "ship", "runs/nano-panel"]) == 0
+    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), ("reward", "runs/nano-reward"), ("panel", "runs/nano-panel")]
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), ("panel", "x"), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

@@ -95,18 +95,15 @@ def test_grades_are_those_of_single_reviewers_and_mostly_the_true_ones():
 def test_choices_are_the_best_of_sweeps_of_one_size():
     rows = load_rows(EVIDENCE / "D2-rates.csv")
     size = chapter.SWEEP_SIZE
-    assert size < chapter.PAIRS and size in chapter.SIZES
-    chosen = {(arm, size): (rates, chapter.RATES[arm]) for arm, rates in chapter.RATE_SWEEP.items()} | {
-        (chapter.ALONE, chapter.SIZES[0]): (chapter.RATE_SWEEP[chapter.ALONE], chapter.RATES[chapter.ALONE]),
-        (chapter.WORDS, size): (chapter.PENALTY_SWEEP, chapter.PENALTY),
-        (f"{chapter.WORDS}, {chapter.GRADES}", size): (chapter.RIDGE_SWEEP, chapter.RIDGE),
+    assert size < chapter.PAIRS
+    chosen = {arm: (rates, chapter.RATES[arm]) for arm, rates in chapter.RATE_SWEEP.items()} | {
+        chapter.WORDS: (chapter.PENALTY_SWEEP, chapter.PENALTY), f"{chapter.WORDS}, {chapter.GRADES}": (chapter.RIDGE_SWEEP, chapter.RIDGE),
     }
-    assert {(row["arm"], int(row["size"])) for row in rows} == set(chosen)
-    for (arm, size), (tried, choice) in chosen.items():
-        own = [row for row in rows if (row["arm"], int(row["size"])) == (arm, size)]
+    assert {(row["arm"], int(row["size"])) for row in rows} == {(arm, size) for arm in chosen}
+    for arm, (tried, choice) in chosen.items():
+        own = [row for row in rows if row["arm"] == arm]
         assert [float(row["choice"]) for row in own] == list(tried)
-        if size != chapter.SIZES[0]:  # one rate for all sizes, that of the larger
-            assert choice == float(max(own, key=lambda row: float(row["score"]))["choice"])
+        assert choice == float(max(own, key=lambda row: float(row["score"]))["choice"])
 
 
 # What is measured ---------------------------------------------------------------------------------------------------------------
@@ -202,24 +199,6 @@ def test_rows_tell_clicks_from_oracle_and_grade_from_grade(untrained, monkeypatc
     assert len(grades) == 3 and np.mean(grades) == pytest.approx(found.arms["D2.grades"][chapter.WORDS])
 
 
-def test_every_size_is_trained_in_its_order_and_tested_alike(untrained, monkeypatch):
-    def leads(model, tokenizer, rows):
-        """The truth of as many comparisons in a hundred as the model has seen, and of the others its opposite."""
-        return truth(rows) * np.where(np.arange(len(rows)) % 10 < -model / 10, 1, -1)
-
-    monkeypatch.setattr(chapter, "reward_leads", leads)
-    found = chapter.more_comparisons(0, 0, sizes=(20, 50, 100), n_test=40, base=SMALL)
-    assert untrained == [20, 50, 100]
-    assert list(found.arms["D3"]) == ["20 comparisons", "50 comparisons", "100 comparisons"]
-    assert [row["oracle"] for row in found.rows if row["arm"] == chapter.ALONE] == pytest.approx([0.2, 0.5, 1.0])
-    assert list(found.arms["D3"].values()) == sorted(found.arms["D3"].values())
-    assert [row["comparisons"] for row in found.rows if row["arm"] == chapter.WORDS] == [20, 50, 100]
-    (experiment,) = find(["D3"])
-    (claim,) = experiment.claims
-    assert claim.trend == tuple(map(chapter.name_of, chapter.SIZES)) and len(claim.trend) >= 6
-    assert (claim.control, claim.treatment) == (claim.trend[0], claim.trend[-1])
-
-
 def test_the_treatment_has_learned_grades_first_and_pays_for_them(untrained, monkeypatch):
     found = measured(lambda model, rows: truth(rows) * model, monkeypatch)
     assert found.arms["D2.oracle"][chapter.BOTH] == 1 and found.arms["D2.oracle"][chapter.ALONE] == 0
@@ -241,10 +220,10 @@ def test_the_sweep_tries_every_arm_on_validation_data_of_a_seed_that_is_not_repo
     monkeypatch.setattr(chapter, "rewarder", rewarder)
     monkeypatch.setattr(chapter, "reward_leads", lambda model, tokenizer, rows: truth(rows) * (1 if model == 3e-3 else -1))
     rates = {chapter.GRADES: (1e-3,), chapter.ALONE: (1e-3, 3e-3), chapter.BOTH: (3e-3, 1e-2)}
-    rows = chapter.sweep_reviewers(rates, size=80, fewest=40, n=20, base=SMALL)
+    rows = chapter.sweep_reviewers(rates, size=80, n=20, base=SMALL)
     assert {row["seed"] for row in rows} == {chapter.SWEEP_SEED} == {data_seed for data_seed, _, _ in asked}
-    assert [(n, n_graded) for _, n, n_graded in asked] == [(80, 80)] * 2 + [(80, 0)] * 2 + [(40, 0)] * 2
+    assert [(n, n_graded) for _, n, n_graded in asked] == [(80, 80)] * 2 + [(80, 0)] * 2
     found = {(row["arm"], row["size"], row["choice"]): row["score"] for row in rows}
-    assert len(found) == len(rows) == 1 + 2 + 4 + 5 + 3
-    assert all(found[chapter.ALONE, size, 3e-3] > 0.5 > found[chapter.ALONE, size, 1e-3] for size in (40, 80))
+    assert len(found) == len(rows) == 1 + 2 + 2 + 5 + 3
+    assert found[chapter.ALONE, 80, 3e-3] > 0.5 > found[chapter.ALONE, 80, 1e-3]
     assert found[chapter.BOTH, 80, 3e-3] > 0.5 > found[chapter.BOTH, 80, 1e-2]

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -95,7 +96,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward"), default="base", help="those after small start from shipped ones")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward", "panel"), default="base", help="those after small start from shipped ones")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -209,28 +210,30 @@ def _base_build(args: argparse.Namespace) -> None:
     import torch
 
     torch.set_num_threads(args.threads)
-    if args.size in ("sft", "chat"):
-        from .assistant import build as build_assistant
-
-        print(build_assistant(f"nano-{args.size}", args.out))
-    elif args.size == "reward":
-        from .reward_base import build as build_reward
-
-        print(build_reward(args.out))
-    else:
-        from .pretraining import build
-
-        print(build(args.size, args.out))
+    print(_recipe(args.size)[0](args.out))
 
 
 def _base_ship(args: argparse.Namespace) -> None:
-    if Path(args.directory).name in ("nano-sft", "nano-chat"):
-        from .assistant import ship
-    elif Path(args.directory).name == "nano-reward":
-        from .reward_base import ship
-    else:
-        from .pretraining import ship
-    print(ship(args.directory))
+    print(_recipe(Path(args.directory).name.removeprefix("nano-"))[1](args.directory))
+
+
+def _recipe(size: str) -> tuple[Callable[[str], Path], Callable[[str], Path]]:
+    """Return what builds the model of this size into a folder, and what ships a finished one; of sizes without a recipe of their own, the base's."""
+    if size in ("sft", "chat"):
+        from .assistant import build, ship
+
+        return partial(build, f"nano-{size}"), ship
+    if size == "reward":
+        from .reward_base import build, ship
+
+        return build, ship
+    if size == "panel":
+        from .panel_reward import build, ship
+
+        return build, ship
+    from .pretraining import build, ship
+
+    return partial(build, size), ship
 
 
 def _world_show(args: argparse.Namespace) -> None:

@@ -5,8 +5,7 @@ trained by PPO to please it.
 What a response is worth is then judged by its true grades, which neither model has seen. Scores are given to PPO in standard deviations of
 the assistant's own samples, around their mean, so that a KL weight means the same for every reward model.
 The learning rate, and the weight of the KL penalty, are the best of ``sweep_alignment`` on validation requests of a data seed below 1,000;
-``book/evidence/D4-rates.csv`` holds what it measured. The best rate is the greatest that was tried: before
-D4 is measured a greater one has to be.
+``book/evidence/D4-rates.csv`` holds what it measured.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ POLICY = "nano-chat"
 PROMPTS = 4_000  # requests to train on
 N_TEST = 400
 TOKENS = PPOConfig.tokens
-RATE_SWEEP = (3e-4, 5e-4, 1e-3)
+RATE_SWEEP = (3e-4, 5e-4, 1e-3, 2e-3)
 KL_SWEEP = (0.01, 0.03, 0.1)  # standard deviations of the score a nat
 RATE, KL_WEIGHT = 1e-3, 0.03
 

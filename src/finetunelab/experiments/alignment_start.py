@@ -1,6 +1,8 @@
 """Chapter 4, where the loop starts: from the base or after supervised fine-tuning, and from a small model or a large one.
 
 Both are about the chain of ``alignment``: the reward model of D2 plays the reviewers, and the true grades say what a response is worth.
+Learning rates are the best of ``sweep_starts``, which lets each start please the shipped reward model, on validation requests of a data seed
+below 1,000; ``book/evidence/D1-rates.csv`` holds what it measured.
 """
 
 from __future__ import annotations
@@ -8,17 +10,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..assistant import as_conversation
 from ..assistant import drawn as conversations
 from ..models import load_model, load_tokenizer
 from ..ppo import PolicyWithValue, PPOConfig, Score, ppo
 from ..preferences.panel import mean_probabilities, panel
+from ..reward import load_reward_model
 from ..sft import PLAIN_TEMPLATE
 from ..skills import generate
 from . import Claim, Measurement, measures, seed_of_data
-from .alignment import KL_WEIGHT, N_TEST, PROMPTS, RATE, TOKENS, Chain, asked, reward_of, spoken, standardized, wins, worth
+from .adaptation import SWEEP_SEED
+from .alignment import KL_WEIGHT, N_TEST, PROMPTS, TOKENS, Chain, asked, reward_of, rewards_by, spoken, standardized, wins, worth
 from .behavior import LENGTH, ROWS, teach
 from .reviewers import REVIEWERS, requests
 
@@ -32,6 +36,10 @@ STEP_TOKENS = PPOConfig.responses * TOKENS  # a step of PPO is charged for, whet
 SPARSE = 1.0  # standard deviations above the mean of written responses: what the sparse reward pays for, and it pays for nothing else
 SMALL_STEPS, SMALL_RATE = 1_500, 3e-3
 SHOTS = 4
+FROM_BASE, SFT_FIRST, SMALL_ONE = "from the base", "SFT first", "small"
+RATE_SWEEP = (3e-4, 1e-3, 3e-3)  # of PPO, tried with each start and reward
+SMALL_RATE_SWEEP = (1e-3, 3e-3, 1e-2)  # of the small model's SFT
+RATES = {(FROM_BASE, "dense"): 1e-3, (FROM_BASE, "sparse"): 1e-3, (SFT_FIRST, "dense"): 1e-3, (SFT_FIRST, "sparse"): 1e-3, (SMALL_ONE, "dense"): 1e-3}
 
 
 def lessons(n: int, data_seed: int) -> list:
@@ -53,11 +61,68 @@ def paid(score: Score, data_seed: int) -> dict[str, Score]:
     return {"dense": dense, "sparse": lambda prompts, texts: [float(value > SPARSE) for value in dense(prompts, texts)]}
 
 
+class Start(NamedTuple):
+    """A model that PPO begins with, its tokenizer, and how many steps of PPO it has."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    steps: int
+
+    def improved(self, score: Score, prompts: Sequence[dict], rate: float, seed: int) -> PreTrainedModel:
+        """Return a copy that PPO has trained to please a score function; the start itself is the reference."""
+        policy, settings = PolicyWithValue(copy.deepcopy(self.model)), PPOConfig(steps=self.steps, learning_rate=rate, kl_weight=KL_WEIGHT, seed=seed)
+        ppo(policy, self.model, self.tokenizer, requests(prompts), score, settings)
+        return policy.model
+
+    def worth(self, model: PreTrainedModel, rows: Sequence[dict], seed: int) -> float:
+        """Return what the responses of a model to requests are worth on average by their true grades."""
+        return fmean(worth(rows, spoken(model, self.tokenizer, rows, seed)))
+
+
+def two_starts(seed: int, data_seed: int, steps: int, sft_steps: int, base: str) -> dict[str, Start]:
+    """Return the base with all steps of PPO, and the base after SFT with as many steps less as the tokens of SFT are worth."""
+    model, tokenizer = load_model(base), load_tokenizer(base)
+    taught, _ = teach(model, tokenizer, lessons(16 * sft_steps, data_seed), sft_steps, seed)
+    spared = max(1, steps - round(sft_steps * ROWS * LENGTH / STEP_TOKENS))
+    return {FROM_BASE: Start(model, plain(tokenizer), steps), SFT_FIRST: Start(taught, tokenizer, spared)}
+
+
+def small_start(seed: int, data_seed: int, steps: int, sft_steps: int, small: str, rate: float = SMALL_RATE) -> Start:
+    """Return the small model after SFT."""
+    tokenizer = load_tokenizer(small)
+    taught, _ = teach(load_model(small), tokenizer, lessons(16 * sft_steps, data_seed), sft_steps, seed, rate=rate)
+    return Start(taught, tokenizer, steps)
+
+
+def sweep_starts(
+    rates: Sequence[float] = RATE_SWEEP, small_rates: Sequence[float] = SMALL_RATE_SWEEP, n: int = 300, steps: int = RL_STEPS,
+    sft_steps: int = SFT_STEPS, small_steps: int = SMALL_STEPS, base: str = BASE, small: str = SMALL, rewarder: str = "nano-panel",
+) -> list[dict[str, Any]]:
+    """Return what validation responses are worth for each learning rate of the small model's SFT, and of PPO from each start and reward.
+
+    The reward model is a shipped one here. The small model starts PPO from SFT at the rate in use.
+    """
+    rows, train, found = asked(n, "validation", SWEEP_SEED), asked(PROMPTS, "train", SWEEP_SEED), []
+    rewards = paid(rewards_by(load_reward_model(rewarder), load_tokenizer(rewarder)), SWEEP_SEED)
+
+    def note(arm: str, reward: str, rate: float, start: Start, model: PreTrainedModel) -> None:
+        found.append({"seed": SWEEP_SEED, "arm": arm, "reward": reward, "rate": rate, "worth": start.worth(model, rows, SWEEP_SEED)})
+
+    for rate in small_rates:
+        start = small_start(0, SWEEP_SEED, Chain().steps, small_steps, small, rate)
+        note(f"{SMALL_ONE}, SFT", "", rate, start, start.model)
+    starts = two_starts(0, SWEEP_SEED, steps, sft_steps, base) | {SMALL_ONE: small_start(0, SWEEP_SEED, Chain().steps, small_steps, small)}
+    for arm, kind in RATES:
+        for rate in rates:
+            note(arm, kind, rate, starts[arm], starts[arm].improved(rewards[kind], train, rate, 0))
+    return found
+
+
 @measures(
     *(
         Claim(
             f"D1.{kind}", f"SFT first, then RL, is better than RL from the base ({kind} reward)", metric="true worth of a response",
-            unit="share", treatment="SFT first", control="from the base", effect_kind="difference", op=">", threshold=0.0,
+            unit="share", treatment=SFT_FIRST, control=FROM_BASE, effect_kind="difference", op=">", threshold=0.0,
         )
         for kind in ("dense", "sparse")
     ),
@@ -71,20 +136,15 @@ def sft_first(
 
     The rows have what either start is worth before PPO, too.
     """
-    drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
+    drawn = seed_of_data(seed, data_seed)
     tests, train, rewards = asked(n_test, "test", drawn), asked(PROMPTS, "train", drawn), paid(reward_of(seed, drawn, chain), drawn)
-    taught, _ = teach(load_model(base), tokenizer, lessons(16 * sft_steps, drawn), sft_steps, seed)
-    spared = max(1, steps - round(sft_steps * ROWS * LENGTH / STEP_TOKENS))
-    starts = {"from the base": (load_model(base), plain(tokenizer), steps), "SFT first": (taught, tokenizer, spared)}
     rows, found = [], {}
-    for arm, (start, tokens, left) in starts.items():
-        rows.append({"arm": arm, "reward": "", "steps": 0, "worth": fmean(worth(tests, spoken(start, tokens, tests, drawn)))})
+    for arm, start in two_starts(seed, drawn, steps, sft_steps, base).items():
+        rows.append({"arm": arm, "reward": "", "steps": 0, "worth": start.worth(start.model, tests, drawn)})
         for kind, score in rewards.items():
-            policy = PolicyWithValue(copy.deepcopy(start))
-            ppo(policy, start, tokens, requests(train), score, PPOConfig(steps=left, learning_rate=RATE, kl_weight=KL_WEIGHT, seed=seed))
-            found[arm, kind] = fmean(worth(tests, spoken(policy.model, tokens, tests, drawn)))
-            rows.append({"arm": arm, "reward": kind, "steps": left, "worth": found[arm, kind]})
-    return Measurement({f"D1.{kind}": {arm: found[arm, kind] for arm in starts} for kind in rewards}, rows)
+            found[kind, arm] = start.worth(start.improved(score, train, RATES[arm, kind], seed), tests, drawn)
+            rows.append({"arm": arm, "reward": kind, "steps": start.steps, "worth": found[kind, arm]})
+    return Measurement({f"D1.{kind}": {arm: found[kind, arm] for arm in (FROM_BASE, SFT_FIRST)} for kind in rewards}, rows)
 
 
 # A small aligned model and a large one -------------------------------------------------------------------------------------------
@@ -118,16 +178,14 @@ def small_against_large(
     seed: int, data_seed: int, chain: Chain = Chain(), sft_steps: int = SMALL_STEPS, n_test: int = N_TEST, small: str = SMALL
 ) -> Measurement:
     """Align a model of a fifth of the base's size; let it, the base with examples, and the assistant answer the same requests."""
-    drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(small)
-    tests = asked(n_test, "test", drawn)
-    start, _ = teach(load_model(small), tokenizer, lessons(16 * sft_steps, drawn), sft_steps, seed, rate=SMALL_RATE)
-    policy, train = PolicyWithValue(copy.deepcopy(start)), asked(PROMPTS, "train", drawn)
+    drawn = seed_of_data(seed, data_seed)
+    tests, start = asked(n_test, "test", drawn), small_start(seed, drawn, chain.steps, sft_steps, small)
     score = paid(reward_of(seed, drawn, chain), drawn)["dense"]
-    ppo(policy, start, tokenizer, requests(train), score, PPOConfig(steps=chain.steps, learning_rate=RATE, kl_weight=KL_WEIGHT, seed=seed))
+    aligned = start.improved(score, asked(PROMPTS, "train", drawn), RATES[SMALL_ONE, "dense"], seed)
     base, large = (load_model(BASE), load_tokenizer(BASE)), (load_model(LARGE), load_tokenizer(LARGE))
     said = {
-        "small, SFT": spoken(start, tokenizer, tests, drawn),
-        "small, PPO": spoken(policy.model, tokenizer, tests, drawn),
+        "small, SFT": spoken(start.model, start.tokenizer, tests, drawn),
+        "small, PPO": spoken(aligned, start.tokenizer, tests, drawn),
         "large base, prompted": few_shot(*base, tests, drawn, drawn),
         "large, SFT": spoken(*large, tests, drawn),
     }

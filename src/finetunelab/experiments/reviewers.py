@@ -7,8 +7,8 @@ over all reviewers, computed from their probabilities and not from drawn clicks:
 All start from ``nano-reward`` (``reward_base``), which knows whether a response belongs to its request. From the assistant itself a model
 of this size never learns that, neither from 9,600 clicks nor from as many grades: its guesses of relevance stay at chance. D2 then goes the
 way that instruction-tuned assistants are judged, grades first and comparisons after: a grade says of one response which of three things is
-wrong with it; a click says only that of two responses one was liked better, and one click in five goes against the best possible guess. D3
-asks what comparisons alone are worth.
+wrong with it; a click says only that of two responses one was liked better, and one click in five goes against the best possible guess.
+What comparisons alone are worth is ``comparisons``' question.
 
 Learning rates, and how much a bag of words is held back, are the best of ``sweep_reviewers`` on validation comparisons of a data seed below
 1,000, which no reported seed draws; ``book/evidence/D2-rates.csv`` holds what it measured.
@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 
 BASE = "nano-reward"
 REVIEWERS = 20
-SIZES = (300, 600, 1_200, 2_400, 4_800, 9_600)  # comparisons; each size holds the smaller ones
-PAIRS = SIZES[-1]
+PAIRS = 9_600  # comparisons
 GRADED = 9_600  # responses with three grades each
 BATCH = 16  # comparisons, or responses with grades, of a step
 STEPS = PAIRS // BATCH  # each click is seen once, and each grade
@@ -83,7 +82,7 @@ def rewarder(
     """Return a reward model of ``n`` clicks, with what these cost. ``steps`` are those on all ``PAIRS``; see ``knowledge.steps_for``.
 
     With ``n_graded`` responses it starts from the grade model of those, with a new layer in place of the three grades; else from the base.
-    D2 and D3 measure the same models, so they are kept.
+    D2 and the loop use the same models, so they are kept.
     """
     if n_graded:
         model = with_new_layer(copy.deepcopy(grader(seed, data_seed, n_graded, steps, base, RATES[GRADES])[0]), seed=seed)
@@ -210,13 +209,12 @@ def correlations(predicted: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> di
 
 
 def sweep_reviewers(
-    rates: Mapping[str, Sequence[float]] = RATE_SWEEP, size: int = SWEEP_SIZE, fewest: int = SIZES[0], steps: int = STEPS, n: int = 500,
+    rates: Mapping[str, Sequence[float]] = RATE_SWEEP, size: int = SWEEP_SIZE, steps: int = STEPS, n: int = 500,
     base: str = BASE,
 ) -> list[dict[str, Any]]:
     """Return what each arm reaches on validation data for each value tried: accuracy against clicks, or mean correlation of the grades.
 
-    Each has ``size`` comparisons or responses with grades, half of what is measured, for time; comparisons alone are tried on the ``fewest``
-    as well. Grades come first: the reward models of both start from a grade model of the rate in use.
+    Each has ``size`` comparisons or responses with grades, half of what is measured, for time. Grades come first: the reward models of both start from a grade model of the rate in use.
     """
     tokenizer, valid, asked, found = load_tokenizer(base), exam(n, "validation", SWEEP_SEED), responses(n, "validation", SWEEP_SEED), []
 
@@ -227,10 +225,10 @@ def sweep_reviewers(
         model, _ = grader(0, SWEEP_SEED, size, steps, base, rate)
         predicted = predict(model, tokenizer, requests(asked), [row["response"] for row in asked]).numpy()
         note(GRADES, size, rate, fmean(correlations(predicted, asked).values()))
-    for arm, few, n_graded in ((BOTH, size, size), (ALONE, size, 0), (ALONE, fewest, 0)):
+    for arm, n_graded in ((BOTH, size), (ALONE, 0)):
         for rate in rates[arm]:
-            model, _ = rewarder(0, SWEEP_SEED, few, steps, base, n_graded, rate)
-            note(arm, few, rate, valid.accuracy(reward_leads(model, tokenizer, valid.rows))["clicks"])
+            model, _ = rewarder(0, SWEEP_SEED, size, steps, base, n_graded, rate)
+            note(arm, size, rate, valid.accuracy(reward_leads(model, tokenizer, valid.rows))["clicks"])
     texts, (rows, grades) = clicked(size, SWEEP_SEED), graded(size, SWEEP_SEED)
     for penalty in PENALTY_SWEEP:
         note(WORDS, size, penalty, valid.accuracy(words_leads(*texts, penalty)(valid.rows))["clicks"])
@@ -307,31 +305,3 @@ def modeled(
         "D2.grades": {arm: fmean(each.values()) for arm, each in fits.items()},
         "D2.calibration": {BOTH: calibration_error(probabilities, labels)},
     }, rows)
-
-
-def name_of(size: int) -> str:
-    """Return the name of a size's arm."""
-    return f"{size:,} comparisons"
-
-
-@measures(
-    Claim(
-        "D3", "More comparisons make a better reward model", metric="accuracy against held-out clicks", unit="share",
-        treatment=name_of(SIZES[-1]), control=name_of(SIZES[0]), effect_kind="difference", op=">=", threshold=0.10,
-        trend=tuple(map(name_of, SIZES)),
-    ),
-    id="D3", seeds=5,
-)
-def more_comparisons(
-    seed: int, data_seed: int, sizes: Sequence[int] = SIZES, steps: int = STEPS, n_test: int = N_TEST, base: str = BASE
-) -> Measurement:
-    """Train reward models on more and more comparisons; the rows have a bag of words on the same ones, and the best possible guess, too."""
-    drawn, tokenizer = seed_of_data(seed, data_seed), load_tokenizer(base)
-    test, rows = exam(n_test, "test", drawn), []
-    texts, clicks = clicked(max(sizes), drawn)
-    for size in sizes:
-        model, cost = rewarder(seed, drawn, size, steps, base)
-        rows.append({"arm": ALONE, "comparisons": size, **test.accuracy(reward_leads(model, tokenizer, test.rows)), "flops": cost.flops})
-        rows.append({"arm": WORDS, "comparisons": size, **test.accuracy(words_leads(texts[:size], clicks[:size])(test.rows))})
-    rows.append({"arm": BEST, "comparisons": "", **test.accuracy(test.chances - 0.5)})
-    return Measurement({"D3": {name_of(row["comparisons"]): row["clicks"] for row in rows if row["arm"] == ALONE}}, rows)
