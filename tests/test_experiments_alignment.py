@@ -56,6 +56,13 @@ def test_standardized_scores_have_mean_zero_and_deviation_one_where_they_were_se
     assert score([[]], ["a" * 40])[0] > 10  # elsewhere they go on
 
 
+def test_a_score_in_own_units_has_mean_zero_and_deviation_one_on_what_the_model_says():
+    model, tokenizer, rows = load_model(SMALL), load_tokenizer(SMALL), chapter.asked(30, "train", 5)
+    score = chapter.in_own_units(by_length, model, tokenizer, rows, seed=3, n=20)
+    found = score([[]] * 20, chapter.spoken(model, tokenizer, rows[:20], 3))
+    assert fmean(found) == pytest.approx(0, abs=1e-9) and pstdev(found) == pytest.approx(1)
+
+
 def test_the_sparse_reward_pays_for_the_best_alone():
     rewards = start.paid(by_length, 5)
     rows = chapter.asked(256, "train", 5)
@@ -85,9 +92,10 @@ def test_the_panel_prefers_what_is_relevant_coherent_and_polite(soups):
 
 
 @pytest.mark.slow
-def test_ppo_raises_the_true_worth_when_that_is_the_reward_and_leaves_the_assistant_alone():
+def test_ppo_raises_the_true_worth_when_that_is_the_reward_and_leaves_the_assistant_alone(monkeypatch):
+    monkeypatch.setattr(chapter, "reward_of", lambda seed, data_seed, chain: chapter.true_rewards)
     before = copy.deepcopy(load_model(chapter.POLICY).state_dict())
-    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=10), oracle=True)
+    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=10))
     first, last = (fmean(entry["score"] for entry in trained.history[part]) for part in (slice(0, 2), slice(-2, None)))
     assert abs(first) < 0.4 < last, "in standard deviations of the assistant's own samples"
     assert all(torch.equal(value, before[name]) for name, value in load_model(chapter.POLICY).state_dict().items())
@@ -98,7 +106,7 @@ def still(monkeypatch) -> list[tuple]:
     """Let PPO and the reward model do nothing, and return a list that fills with what PPO was asked for."""
     seen = []
 
-    def aligned(seed, data_seed, chain, base, kl_weight=chapter.KL_WEIGHT, rate=chapter.RATE, oracle=False):
+    def aligned(seed, data_seed, chain, base, kl_weight=chapter.KL_WEIGHT, rate=chapter.RATE):
         seen.append((chain, kl_weight, rate))
         history = [{name: 0.0 for name in ("step", "score", "kl", "entropy", "clip_fraction", "length")}]
         return chapter.Aligned(load_model(base), by_length, history)
