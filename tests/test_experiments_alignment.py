@@ -218,3 +218,27 @@ def test_small_and_large_answer_the_same_requests(no_loop):
     assert found.arms["D5.sft"]["small, PPO"] == table["large, SFT"]["preferred to it"] < 0.4
     assert found.arms["D5"]["small, PPO"] == table["large base, prompted"]["preferred to it"]
     assert table["small, PPO"]["preferred to it"] == pytest.approx(0.5)
+
+
+def test_every_start_is_swept_with_its_rewards_on_a_seed_that_is_not_reported(no_loop, monkeypatch):
+    splits, rates = [], []
+    monkeypatch.setattr(start, "asked", lambda n, split, seed, real=start.asked: splits.append((split, seed)) or real(min(n, 12), split, seed))
+    monkeypatch.setattr(start, "ppo", lambda policy, reference, tokenizer, prompts, score, config: rates.append(config.learning_rate))
+    rows = start.sweep_starts(rates=(1e-4, 1e-3), n=4, steps=3, sft_steps=2, base=SMALL, rewarder="nano-reward")
+    assert [(row["arm"], row["reward"], row["rate"]) for row in rows] == [(*key, rate) for key in start.RATES for rate in (1e-4, 1e-3)]
+    small = start.sweep_small({"SFT": (1e-3, 2e-3), "PPO": (1e-5,)}, n=4, steps=3, sft_steps=2, rewarder="nano-reward")
+    assert [(row["arm"], row["rate"]) for row in small] == [("SFT", 1e-3), ("SFT", 2e-3), ("PPO", 1e-5)]
+    assert rates == [1e-4, 1e-3] * len(start.RATES) + [1e-5]
+    assert set(splits) == {("validation", start.SWEEP_SEED), ("train", start.SWEEP_SEED)}
+
+
+@pytest.mark.parametrize(("name", "keys", "tried", "chosen"), [
+    ("D1", ("arm", "reward"), dict.fromkeys(start.RATES, start.RATE_SWEEP), start.RATES),
+    ("D5", ("arm",), {(arm,): rates for arm, rates in start.SMALL_SWEEP.items()}, {(arm,): rate for arm, rate in start.SMALL_RATES.items()}),
+])
+def test_rates_of_starts_are_the_best_of_their_sweeps(name, keys, tried, chosen):
+    found = {key: {} for key in tried}
+    for row in load_rows(EVIDENCE / f"{name}-rates.csv"):
+        found[tuple(row[key] for key in keys)][float(row["rate"])] = float(row["worth"])
+    assert {key: tuple(own) for key, own in found.items()} == tried
+    assert {key: max(own, key=own.get) for key, own in found.items()} == chosen

@@ -179,6 +179,54 @@ def real_preferences() -> str:
     return table(["", "right"], [[arm, f"{_mean(rows, 'accuracy'):.2f}"] for (arm,), rows in found.items()])
 
 
+def loop_gain() -> str:
+    """D4 as a table: for each chain what responses are worth before and after PPO, and their coherence, words, score, and KL after it."""
+    found = {(seed, arm): rows[0] for (seed, arm, step), rows in _over_seeds("D4", ("seed", "arm", "step")).items() if not step}
+
+    def numbers(seed: str) -> list[str]:
+        before, after = found[seed, "SFT"], found[seed, "PPO"]
+        cells = (before["worth"], *(after[name] for name in ("worth", "coherence", "score")))
+        return [*(f"{float(cell):.2f}" for cell in cells), *(f"{float(after[name]):.0f}" for name in ("KL", "words"))]
+
+    seeds = dict.fromkeys(seed for seed, _ in found)
+    heads = ["Chain", "worth before", "after PPO", "coherence", "score", "KL", "words"]
+    return table(heads, [[str(int(seed) + 1), *numbers(seed)] for seed in seeds])
+
+
+def loop_starts() -> str:
+    """D1 as a table: what responses are worth before PPO and after it, by start and reward; means over the seeds."""
+    found = {key: f"{_mean(rows, 'worth'):.2f}" for key, rows in _over_seeds("D1", ("arm", "reward")).items()}
+    arms = dict.fromkeys(arm for arm, _ in found)
+    return table(["Worth", "before PPO", "dense", "sparse"], [[arm, *(found[arm, reward] for reward in ("", "dense", "sparse"))] for arm in arms])
+
+
+def small_and_large() -> str:
+    """D5 as a table: what each model's responses are worth, and how often the panel prefers the small aligned model's to them."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D5", ("arm",)).items()}
+    return table(["", "worth", "small, PPO preferred"], [
+        [arm, f"{_mean(rows, 'worth'):.2f}", "" if arm == "small, PPO" else f"{_mean(rows, 'preferred to it'):.2f}"] for arm, rows in found.items()
+    ])
+
+
+def methods() -> str:
+    """D7 as a table: what each method was given and what its responses are like; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D7", ("arm",)).items()}
+    return table(["", "training TFLOP", "MFLOP an answer", "worth", "KL", "wins"], [
+        [
+            arm, f"{_mean(rows, 'training FLOPs') / 1e12:.1f}", f"{_mean(rows, 'inference FLOPs') / 1e6:,.0f}",
+            *(f"{_mean(rows, name):.2f}" for name in ("worth", "KL", "wins")),
+        ]
+        for arm, rows in found.items()
+    ])
+
+
+def alignment_tax() -> str:
+    """D8 as a table: instructions followed and early turns remembered before and after PPO; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D8", ("arm",)).items()}
+    names = ("followed", "remembered")
+    return table(["", *names], [[arm, *(f"{_mean(rows, name):.3f}" for name in names)] for arm, rows in found.items()])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -211,5 +259,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
-    real_preferences,
+    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, methods,
 )
