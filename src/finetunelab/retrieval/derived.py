@@ -52,7 +52,8 @@ class DerivedIndex:
     def describe(self) -> str:
         """Return in one line what kind of index it is, and why."""
         n = sum(len(part.alive) - part.dead for part in self.refreshed())
-        return choose(n, self._main.kind if self._main else FLAT)[1] + f". {self._main.describe()}" * (self._main is not None)
+        reason = choose(n, self._main.kind if self._main else FLAT)[1]
+        return f"{reason}. {self._main.describe()}" if self._main else f"{reason}."
 
     def purge(self) -> None:
         """Leave no deleted vector in a file of the folder. UserError if another process is building."""
