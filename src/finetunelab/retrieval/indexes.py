@@ -16,9 +16,9 @@ from ..errors import UserError
 
 FLAT, IVF, HNSW = "flat", "ivf", "hnsw"
 FLAT_MOST, IVF_MOST = 20_000, 200_000  # vectors, up to which a kind is chosen
-RECALL = 0.97  # of the ten nearest vectors, to be found by an index that does not compare all
-SAMPLE = 200  # vectors on which that is measured
-LINKS, BREADTH = 32, 60  # of HNSW: twice as many links on the ground floor; how many candidates are kept while a vector is linked
+RECALL = 0.98  # of the ten nearest vectors, to be found by an index that does not compare all
+SAMPLE = 300  # vectors on which that is measured
+LINKS, BREADTH = 32, 40  # of HNSW: twice as many links on the ground floor; how many candidates are kept while a vector is linked
 SEED = 0
 
 
@@ -54,32 +54,34 @@ class Index:
     def build(cls, kind: str, numbers: np.ndarray, vectors: np.ndarray) -> Index:
         """Return an index over vectors of shape (n, width) and unit length. A kind other than flat copies them: there must be room for both."""
         n, width = vectors.shape
+        sample = np.sort(np.random.default_rng(SEED).choice(n, min(SAMPLE, n // 2), replace=False))
         if kind == FLAT:
             made = faiss.IndexFlatIP(width)
         elif kind == IVF:
             cells = max(1, int(4 * n**0.5))
             made = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
             made.cp.seed, made.cp.max_points_per_centroid, made.cp.min_points_per_centroid = SEED + 1, 64, 1
-            made.train(vectors)
+            rest = np.setdiff1d(np.random.default_rng(SEED).choice(n, min(n, made.cp.max_points_per_centroid * cells), replace=False), sample)
+            made.train(vectors[rest])  # the sample plays questions, and centers that had seen it would flatter the index
         else:
             made = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
             made.hnsw.efConstruction = BREADTH
         made.add(vectors)
         found = cls(kind, made, numbers)
-        if kind != FLAT and n:
-            found._tune(vectors)
+        if len(sample) and kind != FLAT:
+            found._tune(vectors[sample])
         return found
 
-    def _tune(self, vectors: np.ndarray) -> None:
-        """Double the effort until a sample of the vectors finds ``RECALL`` of its ten nearest, or until nothing is left to try."""
-        sample = vectors[np.sort(np.random.default_rng(SEED).choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))]
-        k = min(11, len(vectors))  # a vector of the sample finds itself too
-        truth = self._ask(sample, k, None, exact=True)[1]
+    def _tune(self, queries: np.ndarray) -> None:
+        """Double the effort until these vectors of the index find ``RECALL`` of their ten nearest, or until nothing is left to try."""
+        n = len(self.numbers)
+        k = min(11, n)  # a vector finds itself too
+        truth = self._ask(queries, k, None, exact=True)[1]
         self.effort = 4 if self.kind == IVF else 16
         while True:
-            found = self._ask(sample, k, None, exact=False)[1]
+            found = self._ask(queries, k, None, exact=False)[1]
             self.recall = float(np.mean([len(np.intersect1d(a, b)) - 1 for a, b in zip(found, truth, strict=True)])) / max(1, k - 1)
-            if self.recall >= RECALL or self.effort >= len(vectors):
+            if self.recall >= RECALL or self.effort >= n:
                 return
             self.effort *= 2
 
@@ -108,7 +110,7 @@ class Index:
     def describe(self) -> str:
         """Return in one line how hard a search looks, and what that finds."""
         looked = f"looks into {self.effort:,} of {self.index.nlist:,} cells" if self.kind == IVF else f"keeps {self.effort:,} candidates"
-        return f"A search {looked}; that found {self.recall:.0%} of the ten nearest to {SAMPLE} of the vectors."
+        return f"A search {looked}; that found {self.recall:.0%} of the ten nearest to a sample of the vectors."
 
     @property
     def dead(self) -> int:

@@ -238,6 +238,12 @@ class VectorStore:
             found = [self._passage(int(number)) for number in numbers]
         yield from found
 
+    @property
+    def kind(self) -> str:
+        """The kind of index that finds the passages: "flat", "ivf" or "hnsw"."""
+        with self._database.reading():
+            return self._index.refreshed()[0].kind
+
     def describe(self) -> str:
         """Return in one line how many passages there are, what kind of index finds them, and why."""
         return f"{len(self):,} passages. Index: {self._index.describe()}"
