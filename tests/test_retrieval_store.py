@@ -34,7 +34,9 @@ def units(n, seed=0):
 
 
 def numbered(n, start=0):
-    return [Passage(f"text {i} of {i % 7}", {"user": f"u{i % 7}", "n": i, "date": date(2026, 1, 1 + i % 28)}, f"k{i}") for i in range(start, start + n)]
+    return [
+        Passage(f"text {i} of {i % 7}", {"user": f"u{i % 7}", "n": i, "date": date(2026, 1, 1 + i % 28)}, f"k{i}") for i in range(start, start + n)
+    ]
 
 
 def keys(hits):
@@ -58,9 +60,11 @@ def test_the_nearest_passages_come_first_with_what_is_known_of_them(tmp_path):
         Passage("The library closes on Mondays.", {"user": "Bob"}), Passage("Ann's cat is called Pumpkin.", {"user": "Ann"}),
     ])
     assert added == Changes(new=3) and len(store) == 3
-    first, *rest = store.search("When does the bakery open? At six?", k=3)
+    question = "When does the bakery open? At six?"
+    first, *rest = store.search(question, k=3)
     assert first.passage.key == "bakery" and first.passage.metadata == {"user": "Ann", "date": "2026-03-01", "price": 1.5}
-    assert first.similarity == pytest.approx(float(HashedWords().embed([first.passage.text])[0] @ HashedWords().embed(["When does the bakery open? At six?"])[0]), abs=1e-5)
+    one, other = HashedWords().embed([first.passage.text, question])
+    assert first.similarity == pytest.approx(float(one @ other), abs=1e-5)
     assert first.similarity > rest[0].similarity >= rest[1].similarity and len(store.search("six", k=9)) == 3
     assert VectorStore(tmp_path / "t", HashedWords()).search("six") == []
 
@@ -89,15 +93,17 @@ def test_filters_return_the_best_of_what_they_allow(tmp_path, small, n, kind):
     store.delete([f"k{i}" for i in range(0, n, 10)])
     assert store.describe().split("Index: ")[1].startswith(kind)
     filters = [
-        ({"user": "u3"}, lambda i: i % 7 == 3), ({"user": "u3", "n": 3}, lambda i: i == 3), ({"n": Between(20, 25)}, lambda i: 20 <= i <= 25),
-        ({"date": Between(date(2026, 1, 5), date(2026, 1, 6)), "user": "u4"}, lambda i: i % 28 in (4, 5) and i % 7 == 4), ({"user": "nobody"}, lambda i: False),
-        ({"date": Between(low="2026-01-20")}, lambda i: i % 28 >= 19),
+        ({"user": "u3"}, lambda i: i % 7 == 3), ({"user": "u3", "n": 3}, lambda i: i == 3),
+        ({"n": Between(20, 25)}, lambda i: 20 <= i <= 25),
+        ({"date": Between(date(2026, 1, 5), date(2026, 1, 6)), "user": "u4"}, lambda i: i % 28 in (4, 5) and i % 7 == 4),
+        ({"user": "nobody"}, lambda i: False), ({"date": Between(low="2026-01-20")}, lambda i: i % 28 >= 19),
     ]
     for where, allows in filters:
         allowed = [i for i in range(n) if allows(i) and i % 10]
         for query in queries:
             assert keys(store.search(query, 4, where)) == best(vectors, query, 4, allowed)
-    assert all(keys(store.search(query, 1)) == best(vectors, query, 1, [i for i in range(n) if i % 10]) for query in queries) or kind != "flat"
+    if kind == "flat":
+        assert all(keys(store.search(query, 1)) == best(vectors, query, 1, [i for i in range(n) if i % 10]) for query in queries)
 
 
 @pytest.mark.parametrize(("n", "kind"), [(150, "ivf"), (400, "hnsw")])
@@ -106,7 +112,8 @@ def test_an_index_that_does_not_compare_all_finds_most_and_exact_finds_all(tmp_p
     said = []
     store = VectorStore(tmp_path / "s", HashedWords(dimension=WIDTH), say=said.append)
     store.add(numbered(n), vectors)
-    assert len(said) == 1 and said[0].startswith(f"Index: {kind}, because {n} vectors are ") and len(list((tmp_path / "s").glob("*.faiss"))) == 1
+    assert len(said) == 1 and said[0].startswith(f"Index: {kind}, because {n} vectors are ")
+    assert len(list((tmp_path / "s").glob("*.faiss"))) == 1
     truth = np.argsort(-queries @ vectors.T, axis=1)[:, :10] + 1
     similarities, exact = store.nearest(queries, 10, exact=True)
     assert np.array_equal(exact, truth) and np.allclose(similarities, np.take_along_axis(queries @ vectors.T, truth - 1, 1), atol=1e-5)
@@ -218,7 +225,7 @@ def step(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 def hooked(function):
     return lambda *args, **named: (step(), function(*args, **named))[1]
-WRITES = ("INSERT", "DELETE", "COMMIT", "VACUUM", "CREATE", "PRAGMA application_id =", "PRAGMA user_version =", "PRAGMA wal", "PRAGMA journal")
+WRITES = ("INSERT", "DELETE", "COMMIT", "VACUUM", "CREATE", "PRAGMA application_id =", "PRAGMA user_version =", "PRAGMA wal", "PRAGMA jour")
 def run(states=None):
     module.Database.ask = lambda self, statement, *values: (statement.startswith(WRITES) and step(), ask(self, statement, *values))[1]
     module.Database.insert = hooked(module.Database.insert)
@@ -331,7 +338,8 @@ def test_another_embedder_is_refused(tmp_path):
     VectorStore(tmp_path / "s", HashedWords()).add(numbered(3))
     before = (tmp_path / "s" / "passages.sqlite").read_bytes()
     for other in (HashedWords("letters"), HashedWords(checksum="1" * 64), HashedWords(dimension=32)):
-        with pytest.raises(UserError, match=r"was made with the embedder words \(checksum 000000000000, 64 numbers\), and this is .*; open it with that one"):
+        told = r"was made with the embedder words \(checksum 000000000000, 64 numbers\), and this is .*; open it with that one"
+        with pytest.raises(UserError, match=told):
             VectorStore(tmp_path / "s", other)
     assert (tmp_path / "s" / "passages.sqlite").read_bytes() == before and embedder_of(tmp_path / "s") == "words"
 
@@ -383,7 +391,7 @@ def test_a_damaged_index_file_costs_time_and_no_passage(tmp_path, small, damage)
     assert keys(store.search(vectors[9], 3)) == best(vectors, vectors[9], 3)
     assert len(said) == 1 and "cannot be used: " in said[0] and "All vectors are compared until" in said[0]
     store.delete(["k0"])
-    assert "ivf, because 149 vectors" in said[1] and [path for path in folder.glob("*.faiss")] != [file] and keys(store.search(vectors[9], 1)) == ["k9"]
+    assert "ivf, because 149 vectors" in said[1] and list(folder.glob("*.faiss")) != [file] and keys(store.search(vectors[9], 1)) == ["k9"]
 
 
 def test_a_full_disk_keeps_what_was_there(tmp_path):
@@ -411,8 +419,8 @@ def test_many_deletions_are_taken_in_by_who_was_away(tmp_path, monkeypatch):
 
 def test_ranges_hold_days_times_and_numbers_apart(tmp_path):
     store = VectorStore(tmp_path / "s", HashedWords())
-    values = {"day": date(2026, 5, 2), "time": datetime(2026, 5, 2, 18, 30), "zone": datetime(2026, 5, 2, 23, 30, tzinfo=timezone.utc), "number": 7, "text": "x",
-              "next": date(2026, 5, 3)}
+    late = datetime(2026, 5, 2, 23, 30, tzinfo=timezone.utc)
+    values = {"day": date(2026, 5, 2), "time": datetime(2026, 5, 2, 18, 30), "zone": late, "number": 7, "text": "x", "next": date(2026, 5, 3)}
     store.add(Passage(name, {"when": value}, name) for name, value in values.items())
 
     def found(where):

@@ -1,8 +1,8 @@
 """How fast the vector store is and how much it finds, from a thousand vectors to a million, beside comparing all of them.
 
-Vectors and questions are drawn from a mixture fitted to real sentence embeddings, see ``mixture``. Both ways answer the same questions in the same
-store and process: the index that the store has chosen for the size, and the comparison with every vector. Questions are asked one at a time, as a
-reader asks them, and then all at once, where comparing with all is a product of matrices and gains most.
+Vectors and questions are drawn from a mixture fitted to real sentence embeddings, see ``mixture``. Both ways answer the same questions in
+the same store and process: the index that the store has chosen for the size, and the comparison with every vector. Questions are asked
+one at a time, as a reader asks them, and then all at once, where comparing with all is a product of matrices and gains most.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..retrieval.store import VectorStore
 from ..settings import IndexBenchSettings
 from ..stats import median_interval
 from . import circumstances, results_file, write_results
-from .mixture import FILE, Mixture, dumps, fit, load, neighbors, real_vectors
+from .mixture import FILE, Mixture, draw_noise, dumps, fit, load, neighbors, real_vectors
 
 K = 10  # neighbors asked for
 USERS = 1000  # among whom the vectors are divided
@@ -47,7 +47,7 @@ class Given:
 def run_bench(asked: IndexBenchSettings, say: Callable[[str], None] = print) -> Path:
     """Measure the store at each size, write the results into ``bench-DEVICE.json`` after each, and return that file.
 
-    Raises UserError for sizes that are no numbers above ``K``, as ``results_file`` does, and, where texts are asked for, as ``real_vectors`` does.
+    Raises UserError for sizes that are no numbers above ``K``, as ``results_file`` does, and, if it is to fit texts, as ``real_vectors``.
     """
     sizes = _sizes(asked.sizes)
     path, before = results_file(asked.output)
@@ -55,7 +55,9 @@ def run_bench(asked: IndexBenchSettings, say: Callable[[str], None] = print) -> 
         write_text(FILE, dumps(fit(real_vectors(asked.texts))))
         say(f"{FILE}: fitted to {asked.texts:,} real texts.")
     mixture = load()
-    facts = circumstances(asked, "index") | {"faiss": faiss.__version__, "faiss_threads": faiss.omp_get_max_threads(), "neighbors": _likeness(mixture, say)}
+    facts = circumstances(asked, "index") | {
+        "faiss": faiss.__version__, "faiss_threads": faiss.omp_get_max_threads(), "neighbors": _likeness(mixture, say),
+    }
     rows: list[dict[str, Any]] = []
     for n in sizes:
         with tempfile.TemporaryDirectory(prefix="finetunelab-bench-") as folder:
@@ -76,9 +78,8 @@ def _sizes(text: str) -> list[int]:
 
 
 def _likeness(mixture: Mixture, say: Callable[[str], None]) -> dict[str, dict[str, list[list[float]]]]:
-    """Return how similar the nearest and the tenth nearest vectors are: real ones, those of the mixture, and noise; by kind and number of vectors."""
-    drawn, noise = mixture.draw(COMPARED, 0), np.random.default_rng(0).normal(size=(COMPARED, len(mixture.mean)))
-    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    """Return how similar the nearest and the tenth nearest vectors are, by kind (real, mixture, noise) and number of vectors."""
+    drawn, noise = mixture.draw(COMPARED, 0), draw_noise(COMPARED, len(mixture.mean))
     found = {"real": mixture.neighbors}
     for name, vectors in (("mixture", drawn), ("noise", noise)):
         found[name] = {size: neighbors(vectors[: int(size)]) for size in mixture.neighbors}
@@ -100,13 +101,14 @@ def _each(queries: np.ndarray, call: Callable[[np.ndarray], Any]) -> dict[str, A
     call(queries[:1])
     taken = [_timed(lambda at=at: call(queries[at : at + 1]))[:2] for at in range(len(queries))]
     speed = median_interval([1 / seconds for seconds, _ in taken])
-    return {"per_second": speed.estimate, "interval": [speed.low, speed.high], "per_cpu_second": len(taken) / sum(busy for _, busy in taken)}
+    busy = sum(seconds for _, seconds in taken)
+    return {"per_second": speed.estimate, "interval": [speed.low, speed.high], "per_cpu_second": len(taken) / busy}
 
 
 def _measure(n: int, asked: int, mixture: Mixture, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Fill a store with n vectors and return what its use takes."""
     width, queries, more = len(mixture.mean), mixture.draw(asked, 1), mixture.draw(SINGLE, 2)
-    # In a file: a million vectors, those that the index is built from, and the index would together be too much for many machines' memory.
+    # In a file: a million vectors, those that the index is built from, and the index are together too much for many machines' memory.
     vectors = mixture.draw(n, 0, np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (n, width)))
     embedder, said = Given("bench", "0" * 64, width), []
     store = VectorStore(folder / "store", embedder, say=said.append)
@@ -138,12 +140,15 @@ def _measure(n: int, asked: int, mixture: Mixture, folder: Path, say: Callable[[
         "recall": float(np.mean([len(np.intersect1d(a, b)) for a, b in zip(found, truth, strict=True)])) / K, **speeds,
         "of_exact": speeds["one"]["per_second"] / speeds["one_exact"]["per_second"],
         "cpu_of_exact": speeds["one"]["per_cpu_second"] / speeds["one_exact"]["per_cpu_second"],
-        "batch_per_second": asked / batch[0], "batch_exact_per_second": asked / exact_batch[0], "batch_cpu_of_exact": exact_batch[1] / batch[1],
+        "batch_per_second": asked / batch[0], "batch_exact_per_second": asked / exact_batch[0],
+        "batch_cpu_of_exact": exact_batch[1] / batch[1],
         "fill_seconds": filling[0], "fill_cpu_seconds": filling[1], "open_seconds": opening[0],
         **{f"{name}_seconds": median_interval(taken).estimate for name, taken in single.items()},
     }
     store.close()
-    say(f"{n:,} vectors, {row['kind']}: {row['one']['per_second']:,.0f} queries a second one at a time, {row['of_exact']:.1f} times as many as by comparing all "
-        f"({row['cpu_of_exact']:.1f} by CPU time), recall@{K} {row['recall']:.3f}; {row['bytes_a_vector']:,.0f} bytes a vector; "
-        f"add one {row['add_seconds'] * 1000:.1f} ms, delete one {row['delete_seconds'] * 1000:.1f} ms; filled in {row['fill_cpu_seconds']:.0f} s of CPU time.")
+    say(f"{n:,} vectors, {row['kind']}: {row['one']['per_second']:,.0f} queries a second one at a time, {row['of_exact']:.1f} times "
+        f"as many as by comparing all ({row['cpu_of_exact']:.1f} by CPU time), recall@{K} {row['recall']:.3f}; "
+        f"{row['bytes_a_vector']:,.0f} bytes a vector; "
+        f"add one {row['add_seconds'] * 1000:.1f} ms, delete one {row['delete_seconds'] * 1000:.1f} ms; "
+        f"filled in {row['fill_cpu_seconds']:.0f} s of CPU time.")
     return row

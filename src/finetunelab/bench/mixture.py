@@ -1,15 +1,15 @@
 """Vectors to measure an index with: a mixture fitted to the embeddings of real sentences, of which any number can be drawn.
 
-Plain Gaussian noise will not do. In 384 dimensions all its vectors are nearly at right angles to one another, so that there are no neighbors to find.
-Real sentences gather around topics, and within these around events. The mixture has three levels: topics, groups within them, vectors within those, each normal,
-with the variances that k-means finds between and within its clusters. Groups differ in size and in width, which gives some vectors close neighbors and others none.
-An index only compares vectors, so the axes do not matter: the mixture is written along the principal components, and a few numbers for each of them are all of it.
+Plain Gaussian noise will not do. In 384 dimensions all its vectors are nearly at right angles to one another, so that there are no
+neighbors to find. Real sentences gather around topics, and within these around events. The mixture has three levels: topics, groups
+within them, vectors within those, each normal, with the variances that k-means finds between and within its clusters. Groups differ in
+size and in width, which gives some vectors close neighbors and others none. An index only compares vectors, so the axes do not matter:
+the mixture is written along the principal components, and a few numbers for each of them are all of it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import numpy as np
 FILE = Path(__file__).with_name("mixture.json")
 TOPICS, GROUPS = 20, 1000  # clusters of k-means, whose variances are those of the levels
 DRAWN = 2000  # groups of the mixture
-WIDTHS, SIZES, OWN = 0.3, 1.0, 0.8  # spread of the logarithms of groups' widths and sizes; the share of the variance in a group that its vectors have
+WIDTHS, SIZES = 0.3, 1.0  # spread of the logarithms of the groups' widths and sizes
+OWN = 0.8  # the share of the variance within clusters that belongs to single vectors; what is left moves the groups' centers
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -27,7 +28,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 class Mixture:
     """The mean, and the standard deviations of topics, groups and vectors, along the principal components, each of shape (width,).
 
-    ``neighbors`` has, for some numbers n of real vectors, the quantiles of the similarity of the nearest and of the tenth nearest among them.
+    ``neighbors`` has, for some numbers n of real vectors, quantiles of the similarity of the nearest and the tenth nearest among them.
     """
 
     mean: np.ndarray
@@ -37,16 +38,17 @@ class Mixture:
     neighbors: dict[str, list[list[float]]]
 
     def draw(self, n: int, seed: int, out: np.ndarray | None = None) -> np.ndarray:
-        """Return n vectors of unit length, float32 of shape (n, width), written into ``out`` if given. The mixture is the same for every seed."""
+        """Return n vectors of unit length, float32 of shape (n, width), in ``out`` if given. The groups are the same for every seed."""
         fixed, rng, width = np.random.default_rng(0), np.random.default_rng([1, seed]), len(self.mean)
         topics = fixed.normal(size=(TOPICS, width)) * self.topics
-        centers = (topics[fixed.integers(TOPICS, size=DRAWN)] + fixed.normal(size=(DRAWN, width)) * self.groups + self.mean).astype(np.float32)
+        centers = topics[fixed.integers(TOPICS, size=DRAWN)] + fixed.normal(size=(DRAWN, width)) * self.groups + self.mean
+        centers, own = centers.astype(np.float32), self.own.astype(np.float32)
         widths = np.minimum(np.exp(WIDTHS * fixed.normal(size=DRAWN)), 1.6).astype(np.float32)
         sizes = np.exp(SIZES * fixed.normal(size=DRAWN))
         found = np.empty((n, width), dtype=np.float32) if out is None else out
         for start in range(0, n, 10_000):
             group = rng.choice(DRAWN, size=min(10_000, n - start), p=sizes / sizes.sum())
-            part = centers[group] + rng.standard_normal((len(group), width), dtype=np.float32) * self.own.astype(np.float32) * widths[group, None]
+            part = centers[group] + rng.standard_normal((len(group), width), dtype=np.float32) * own * widths[group, None]
             found[start : start + len(group)] = part / np.linalg.norm(part, axis=1, keepdims=True)
         return found
 
@@ -72,6 +74,12 @@ def _within(vectors: np.ndarray, clusters: int) -> np.ndarray:
     np.add.at(total, label, vectors)
     centers = total / np.maximum(np.bincount(label, minlength=clusters), 1)[:, None]
     return (vectors - centers[label]).var(0) * len(vectors) / (len(vectors) - clusters)
+
+
+def draw_noise(n: int, width: int) -> np.ndarray:
+    """Return n vectors of unit length, float32 of shape (n, width), in directions that know nothing of one another."""
+    found = np.random.default_rng(0).standard_normal((n, width), dtype=np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def neighbors(vectors: np.ndarray, asked: int = 1000) -> list[list[float]]:
@@ -105,5 +113,7 @@ def real_vectors(n: int, seed: int = 0) -> np.ndarray:
     from ..real_data import corpus
 
     encoder, rng = load_encoder(), random.Random(seed)
-    texts: Sequence[str] = [text for name, share in (("ag_news", 0.6), ("sst2", 0.4)) for text in rng.sample(corpus(name).texts, round(n * share))]
+    texts: list[str] = []
+    for name, share in (("ag_news", 0.6), ("sst2", 0.4)):
+        texts += rng.sample(corpus(name).texts, round(n * share))
     return encoder.embed(rng.sample(texts, len(texts)), longest=128)

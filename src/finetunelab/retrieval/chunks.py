@@ -1,8 +1,9 @@
 """Documents become chunks: pieces short enough for an embedder to read whole, each with the place where it stands.
 
-A document is read into sections, one for each heading (of a PDF, one for each page). Within a section, paragraphs are filled into a chunk until it
-has its number of words; a longer paragraph is cut between sentences. A chunk begins with its headings, because "Up to ten days." says little without
-"Sick leave" above it, and repeats the end of the one before it, so that what stands on a border is whole in one of the two.
+A document is read into sections, one for each heading (of a PDF, one for each page). Within a section, paragraphs are filled into a chunk
+until it has its number of words; a longer paragraph is cut between sentences. A chunk begins with its headings, because "Up to ten days."
+says little without "Sick leave" above it, and repeats the end of the one before it, so that what stands on a border is whole in one of
+the two.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)")
 
 @dataclass(frozen=True)
 class Section:
-    """Paragraphs under one heading. ``place`` says where it begins: "line 12" or "page 3"; ``heading`` has those above it, "Leave > Sick leave"."""
+    """Paragraphs under one heading.
+
+    ``heading`` has those above it too, as in "Leave > Sick leave"; ``place`` says where it begins, as in "line 12" or "page 3".
+    """
 
     heading: str
     place: str

@@ -1,9 +1,9 @@
 """The FAISS index of a vector store, kept in step with the SQLite file that holds the truth.
 
-In memory there are two parts: the index that was read from a file, and a flat one over the passages that are younger than the file. Each search
-first takes in what has been committed since the last one. The file is built anew when too many of its vectors are deleted, when too many are
-younger, or when another kind suits the number of passages; who writes builds, who reads never does. Building on ever larger shares costs each passage
-a fixed number of buildings on average, a few milliseconds, which is what embedding it takes.
+In memory there are two parts: the index that was read from a file, and a flat one over the passages that are younger than the file. Each
+search first takes in what has been committed since the last one. The file is built anew when too many of its vectors are deleted, when
+too many are younger, or when another kind suits the number of passages; who writes builds, who reads never does. Building on ever larger
+shares costs each passage a fixed number of buildings on average, a few milliseconds, which is what embedding it takes.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class DerivedIndex:
             self._token = token
             self._young = Index.build(FLAT, np.empty(0, dtype=np.int64), np.empty((0, self._width), dtype=np.float32))
         elif newest and newest > self._seen:
-            gone = np.array([row[0] for row in ask("SELECT number FROM gone WHERE change > ? ORDER BY number", self._seen)], dtype=np.int64)
+            lately = ask("SELECT number FROM gone WHERE change > ? ORDER BY number", self._seen)
+            gone = np.array([row[0] for row in lately], dtype=np.int64)
             for part in (self._main, self._young):
                 if part is not None:
                     part.forget(gone)
@@ -90,7 +91,7 @@ class DerivedIndex:
             self._last = int(numbers[-1])
 
     def _read(self, token: str) -> Index | None:
-        """Return the index in a file; None if there is none or it is damaged. All vectors are then compared, which is slower and not wrong."""
+        """Return the index in a file; None if it is missing or damaged: all vectors are then compared, which is slower, not wrong."""
         try:
             with open(self._folder / token, "rb") as stream:
                 return Index.read(stream, token.partition("-")[0], self._width)

@@ -79,7 +79,8 @@ def checked(vectors: np.ndarray, n: int, embedder: Embedder) -> np.ndarray:
     """Return n vectors as float32. UserError if they are not n, not as wide as the embedder says, not finite, or not of unit length."""
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if vectors.shape != (n, embedder.dimension):
-        raise UserError(f"vectors have the shape {vectors.shape} and not {(n, embedder.dimension)}", f"give one a text, as {embedder.id} makes them")
+        mend = f"give one a text, as {embedder.id} makes them"
+        raise UserError(f"vectors have the shape {vectors.shape} and not {(n, embedder.dimension)}", mend)
     if not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):  # false for what is not finite, too
         raise UserError("a vector is not of unit length", "divide each by its length")
     return vectors

@@ -16,9 +16,10 @@ from .store import VectorStore, embedder_of
 
 
 def documents(folder: Path) -> list[Path]:
-    """Return the Markdown, text and PDF files in a folder and below it, in order; what is hidden is left out. UserError if it is no folder."""
+    """Return the Markdown, text and PDF files in a folder and below it, in order, hidden ones left out. UserError if it is no folder."""
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file" if folder.exists() else f"there is no folder {folder}", "name the folder that holds your documents")
+        cause = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+        raise UserError(cause, "name the folder that holds your documents")
     found = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -38,8 +39,8 @@ def passages_of(file: Path, folder: Path, words: int, overlap: int) -> Iterator[
 def index_folder(directory: str, asked: IndexSettings, say: Callable[[str], None] = print) -> None:
     """Bring a vector store up to date with a folder: what is new or changed is embedded, and what is gone is deleted.
 
-    A file that cannot be read is named, and what the store has of it stays. Raises UserError for a folder without documents that the store does
-    not know either, and as ``documents``, ``load_embedder`` and ``VectorStore`` do.
+    A file that cannot be read is named, and what the store has of it stays. Raises UserError for a folder without documents where there is
+    no store yet, and as ``documents``, ``load_embedder`` and ``VectorStore`` do.
     """
     folder = Path(directory)
     files, root = documents(folder), str(folder.resolve())
@@ -61,7 +62,8 @@ def index_folder(directory: str, asked: IndexSettings, say: Callable[[str], None
         changes = store.add(found)
         there = {passage.key for passage in found}
         gone = store.delete(key for key, file in before.items() if key not in there and file not in unread)
-        say(f"{len(files) - len(unread)} files, {len(found)} passages: {changes.new} new, {changes.changed} moved, {changes.same} unchanged, {gone} deleted.")
+        became = f"{changes.new} new, {changes.changed} moved, {changes.same} unchanged, {gone} deleted"
+        say(f"{len(files) - len(unread)} files, {len(found)} passages: {became}.")
         say(f"{asked.store}: {store.describe()}")
     finally:
         store.close()

@@ -1,8 +1,9 @@
 """FAISS: which kind of index suits how many vectors, and searching one for what may be returned.
 
-Three kinds. *Flat* compares the query with every vector. *IVF* (inverted file: Sivic & Zisserman, 2003) sorts the vectors into cells around
-centers and looks into the cells nearest to the query. *HNSW* (Malkov & Yashunin, 2016) links each vector to near ones, and walks from link
-to link toward the query. The last two miss some neighbors: how hard they look is set while building, so that they find ``RECALL`` of the ten nearest.
+Three kinds. *Flat* compares the query with every vector. *IVF* (inverted file: Sivic & Zisserman, 2003) sorts the vectors into cells
+around centers and looks into the cells nearest to the query. *HNSW* (Malkov & Yashunin, 2016) links each vector to near ones, and walks
+from link to link toward the query. The last two miss some neighbors: how hard they look is set while building, so that they find
+``RECALL`` of the ten nearest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SEED = 0
 
 
 def choose(n: int, now: str | None = None) -> tuple[str, str]:
-    """Return the kind of index for n vectors, with the reason. The kind that it is ``now`` stays while n is within a quarter of its bounds."""
+    """Return the kind of index for n vectors, with the reason. What it is ``now`` stays while n is within a quarter of its bounds."""
     kind = next(kind for kind, most in ((FLAT, FLAT_MOST), (IVF, IVF_MOST), (HNSW, n)) if n <= most)
     if now is not None and kind != now and now in {choose(int(n * share))[0] for share in (0.8, 1.25)}:
         kind = now
@@ -52,7 +53,7 @@ class Index:
 
     @classmethod
     def build(cls, kind: str, numbers: np.ndarray, vectors: np.ndarray) -> Index:
-        """Return an index over vectors of shape (n, width) and unit length. A kind other than flat copies them: there must be room for both."""
+        """Return an index over vectors of shape (n, width) and unit length. It copies them: there must be room for both."""
         n, width = vectors.shape
         sample = np.sort(np.random.default_rng(SEED).choice(n, min(SAMPLE, n // 2), replace=False))
         if kind == FLAT:
@@ -61,8 +62,9 @@ class Index:
             cells = max(1, int(4 * n**0.5))
             made = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
             made.cp.seed, made.cp.max_points_per_centroid, made.cp.min_points_per_centroid = SEED + 1, 64, 1
-            rest = np.setdiff1d(np.random.default_rng(SEED).choice(n, min(n, made.cp.max_points_per_centroid * cells), replace=False), sample)
-            made.train(vectors[rest])  # the sample plays questions, and centers that had seen it would flatter the index
+            drawn = np.random.default_rng(SEED).choice(n, min(n, made.cp.max_points_per_centroid * cells), replace=False)
+            # The sample will stand for questions; centers that had seen it would flatter the index.
+            made.train(vectors[np.setdiff1d(drawn, sample)])
         else:
             made = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
             made.hnsw.efConstruction = BREADTH
@@ -92,7 +94,7 @@ class Index:
         self.alive = np.concatenate([self.alive, np.ones(len(numbers), dtype=bool)])
 
     def forget(self, numbers: np.ndarray) -> None:
-        """Never return these again. HNSW cannot take a vector out: it stays, as a step on the way to others, until the index is built anew."""
+        """Never return these again. They stay in the index until it is built anew: HNSW needs them as steps on the way to others."""
         self.alive[self.places(numbers)] = False
 
     def keep(self, numbers: np.ndarray) -> None:
@@ -117,10 +119,13 @@ class Index:
         """How many are in it that are never returned."""
         return int(len(self.alive) - np.count_nonzero(self.alive))
 
-    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, exact: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return similarities and numbers of the best k, both of shape (queries, k), best first; number -1 where there are fewer.
 
-        ``allowed`` are the numbers that may be returned, ascending, None for all. With it, or where ``exact``, all that may be returned are compared.
+        ``allowed`` are the numbers that may be returned, ascending, None for all. With it, or where ``exact``, all that may be returned are
+        compared, so that a filter costs no neighbor.
         """
         may = self.alive
         if allowed is not None:

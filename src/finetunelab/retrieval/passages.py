@@ -94,7 +94,8 @@ def condition(where: Where) -> tuple[str, list[Any]]:
         bounds = [(sign, kept(bound, name)) for sign, bound in ((">=", wanted.low), ("<=", wanted.high)) if bound is not None]
         kinds = {isinstance(bound, str) for _, bound in bounds}
         if len(kinds) != 1:
-            raise UserError(f"the range of {name!r} has {'two kinds of bounds' if kinds else 'no bound'}", "give a lower or an upper one, or two alike")
+            cause = f"the range of {name!r} has {'two kinds of bounds' if kinds else 'no bound'}"
+            raise UserError(cause, "give a lower or an upper one, or two alike")
         part += f" AND typeof(value) {'= ' if kinds == {True} else '<> '}'text'"  # SQLite holds any text to be greater than any number
         for sign, bound in bounds:
             part += f" AND value {sign} ?"

@@ -1,14 +1,14 @@
 """The vector store: texts, metadata and vectors in one SQLite file, and beside it, where they are many, a FAISS index over the vectors.
 
-SQLite holds the truth. A passage gets a number, which is never given again; an update gives it a new one. So an index file says the same for
-ever, "this number has this vector": it may lag behind and cannot be wrong (``derived``), and after a crash there is nothing to repair. What
-SQLite has committed is there, and the index file, renamed into its place when whole, is the old one or the new one.
+SQLite holds the truth. A passage gets a number, which is never given again; an update gives it a new one. So an index file says the same
+for ever, "this number has this vector": it may lag behind and cannot be wrong (``derived``), and after a crash there is nothing to
+repair. What SQLite has committed is there, and the index file, renamed into its place when whole, is the old one or the new one.
 
-What is deleted is never returned again, by any process, from the moment ``delete`` returns. Its text, metadata and vector are then overwritten
-with zeros in the SQLite file. Until ``purge``, three things may outlast it: its vector in an index file (small stores have none; in large ones
-until a fifth of the index is deleted and it is built anew), what SQLite's log still holds if another process was just then reading, and copies
-that SQLite has left in the unused part of a page. ``purge`` leaves none of them. No program can promise what a disk keeps of blocks that it was
-told to overwrite.
+What is deleted is never returned again, by any process, from the moment ``delete`` returns. Its text, metadata and vector are then
+overwritten with zeros in the SQLite file. Until ``purge``, three things may outlast it: its vector in an index file (small stores have
+none; in large ones until a fifth of the index is deleted and it is built anew), what SQLite's log still holds if another process was just
+then reading, and copies that SQLite has left in the unused part of a page. ``purge`` leaves none of them. No program can promise what a
+disk keeps of blocks that it was told to overwrite.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class VectorStore:
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as problem:
-            raise UserError(f"cannot make the folder {path}: {problem.strerror}", "make its parent first, or name another place") from problem
+            mend = "make its parent first, or name another place"
+            raise UserError(f"cannot make the folder {path}: {problem.strerror}", mend) from problem
         identity = {"embedder": embedder.id, "checksum": embedder.checksum, "dimension": int(embedder.dimension)}
         values = ", ".join(f"({_quoted(name)}, {_quoted(value)})" for name, value in identity.items())
         tables = (*TABLES, f"INSERT INTO about VALUES {values}")
@@ -123,8 +124,8 @@ class VectorStore:
     def add(self, passages: Iterable[Passage], vectors: np.ndarray | None = None) -> Changes:
         """Add passages, and update those whose key is there already. Texts that are new are embedded, others are not.
 
-        Each few hundred are committed together: after an interruption the same call goes on. ``vectors``, of shape (passages, dimension) and
-        unit length, are taken in place of the embedder's.
+        A hundred or so are committed together: after an interruption the same call goes on. ``vectors``, of shape (passages, dimension)
+        and unit length, are taken in place of the embedder's.
         """
         changes, rest, done = Changes(), iter(passages), 0
         while batch := list(islice(rest, BATCH if vectors is None else GIVEN)):
@@ -151,7 +152,8 @@ class VectorStore:
             if given is not None:
                 vector = given[at].tobytes()
             else:
-                vector = made[passage.text].tobytes() if passage.text in made else ask("SELECT vector FROM vectors WHERE number = ?", number)[0][0]
+                known = passage.text not in made  # under this number: only its metadata is new
+                vector = ask("SELECT vector FROM vectors WHERE number = ?", number)[0][0] if known else made[passage.text].tobytes()
             if number is None:
                 changes.new += 1
             else:
@@ -193,7 +195,7 @@ class VectorStore:
             raise UserError(f"another process is reading {self.path}", "purge again when it is done")
 
     def _emptied_log(self, seconds: float) -> bool:
-        """Move SQLite's log, which may hold pages from before a deletion, into the file and empty it; tell whether no reader was in the way."""
+        """Move SQLite's log, which may hold pages from before a deletion, into the file, and empty it. False if a reader is in the way."""
         with self._database.explained():
             self._database.ask(f"PRAGMA busy_timeout = {int(seconds * 1000)}")
             try:
@@ -206,7 +208,8 @@ class VectorStore:
     def search(self, query: str | np.ndarray, k: int = 5, where: Where | None = None) -> list[Hit]:
         """Return the k passages nearest to a question, or to its vector of shape (dimension,), best first; fewer if there are fewer.
 
-        With ``where``, the k best of those that it allows: all of these are compared. Without, a large store finds most of the k best, see ``indexes``.
+        With ``where``, the k best of those that it allows: all of these are compared. Without, a large store finds most of the k best,
+        see ``indexes``.
         """
         if k < 1:
             raise UserError(f"{k} passages were asked for", "ask for at least one")
@@ -216,12 +219,16 @@ class VectorStore:
             query = self.embedder.embed([query])[0]
         with self._database.reading():
             similarities, numbers = self.nearest(np.asarray(query)[None], k, where)
-            return [Hit(self._passage(number), float(s)) for number, s in zip(numbers[0].tolist(), similarities[0], strict=True) if number >= 0]
+            found = zip(numbers[0].tolist(), similarities[0].tolist(), strict=True)
+            return [Hit(self._passage(number), similarity) for number, similarity in found if number >= 0]
 
-    def nearest(self, queries: np.ndarray, k: int, where: Where | None = None, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """Return similarities and numbers of the k passages nearest to each query, both of shape (queries, k); number -1 where there are fewer.
+    def nearest(
+        self, queries: np.ndarray, k: int, where: Where | None = None, exact: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return similarities and numbers of the k passages nearest to each query, both of shape (queries, k).
 
-        Queries have shape (queries, dimension) and unit length. ``exact`` compares all passages, whatever the index.
+        Queries have shape (queries, dimension) and unit length. The number is -1 where there are fewer. ``exact`` compares all passages,
+        whatever the index.
         """
         queries = checked(queries, len(queries), self.embedder)
         with self._database.reading():
@@ -234,8 +241,9 @@ class VectorStore:
     def passages(self, where: Where | None = None) -> Iterator[Passage]:
         """Yield all passages, or those that ``where`` allows, in the order in which they were added or last changed."""
         with self._database.reading():
-            numbers = self._allowed(where) if where else [row[0] for row in self._database.ask("SELECT number FROM passages ORDER BY number")]
-            found = [self._passage(int(number)) for number in numbers]
+            all_of_them = "SELECT number FROM passages ORDER BY number"
+            numbers = self._allowed(where).tolist() if where else [row[0] for row in self._database.ask(all_of_them)]
+            found = [self._passage(number) for number in numbers]
         yield from found
 
     @property
