@@ -35,7 +35,8 @@ def units(n, seed=0):
 
 def numbered(n, start=0):
     return [
-        Passage(f"text {i} of {i % 7}", {"user": f"u{i % 7}", "n": i, "date": date(2026, 1, 1 + i % 28)}, f"k{i}") for i in range(start, start + n)
+        Passage(f"text {i} of {i % 7}", {"user": f"u{i % 7}", "n": i, "date": date(2026, 1, 1 + i % 28)}, f"k{i}")
+        for i in range(start, start + n)
     ]
 
 
@@ -216,8 +217,8 @@ STEPS = [
 ]
 left, limit = 0, None
 # What a kill cannot undo, and only a power cut could, need not reach the disk: that saves most of the time.
-ask = lambda self, statement, *values, plain=module.Database.ask: plain(self, statement.replace("synchronous = FULL", "synchronous = OFF"), *values)
-module.Database.ask = ask
+plain = module.Database.ask
+module.Database.ask = lambda self, statement, *values: plain(self, statement.replace("synchronous = FULL", "synchronous = OFF"), *values)
 def step(*_):
     global left
     left += 1
@@ -227,6 +228,7 @@ def hooked(function):
     return lambda *args, **named: (step(), function(*args, **named))[1]
 WRITES = ("INSERT", "DELETE", "COMMIT", "VACUUM", "CREATE", "PRAGMA application_id =", "PRAGMA user_version =", "PRAGMA wal", "PRAGMA jour")
 def run(states=None):
+    ask = module.Database.ask
     module.Database.ask = lambda self, statement, *values: (statement.startswith(WRITES) and step(), ask(self, statement, *values))[1]
     module.Database.insert = hooked(module.Database.insert)
     os.replace, os.fsync, Path.unlink = hooked(os.replace), hooked(lambda file: None), hooked(Path.unlink)
@@ -420,7 +422,8 @@ def test_many_deletions_are_taken_in_by_who_was_away(tmp_path, monkeypatch):
 def test_ranges_hold_days_times_and_numbers_apart(tmp_path):
     store = VectorStore(tmp_path / "s", HashedWords())
     late = datetime(2026, 5, 2, 23, 30, tzinfo=timezone.utc)
-    values = {"day": date(2026, 5, 2), "time": datetime(2026, 5, 2, 18, 30), "zone": late, "number": 7, "text": "x", "next": date(2026, 5, 3)}
+    values = {"day": date(2026, 5, 2), "time": datetime(2026, 5, 2, 18, 30), "zone": late, "number": 7, "text": "x",
+              "next": date(2026, 5, 3)}
     store.add(Passage(name, {"when": value}, name) for name, value in values.items())
 
     def found(where):
@@ -428,7 +431,8 @@ def test_ranges_hold_days_times_and_numbers_apart(tmp_path):
 
     assert found({"when": Between(date(2026, 5, 2), date(2026, 5, 2))}) == {"day", "time", "zone"}
     assert found({"when": Between("2026-05-02T12:00", "2026-05-02T20:00")}) == {"time"}
-    assert found({"when": Between(1)}) == {"number"} and found({"when": Between(high=7.5)}) == {"number"} and found({"when": 7.0}) == {"number"}
+    assert found({"when": Between(1)}) == {"number"}
+    assert found({"when": Between(high=7.5)}) == {"number"} and found({"when": 7.0}) == {"number"}
     assert found({"when": "7"}) == set() and found({"when": date(2026, 5, 3)}) == {"next"} and found({"other": 7}) == set()
 
 
@@ -441,7 +445,8 @@ def test_ranges_hold_days_times_and_numbers_apart(tmp_path):
         (lambda s: s.search("x", 1, {"n": Between(1, "b")}), "two kinds of bounds"), (lambda s: s.search(np.ones(3), 1), "have the shape"),
         (lambda s: s.search(np.ones(64), 1), "not of unit length"), (lambda s: s.search(np.full(64, np.nan), 1), "not of unit length"),
         (lambda s: s.add([Passage("  ")]), "has no text"), (lambda s: s.add([Passage("x", {"n": float("nan")})]), "cannot be the value"),
-        (lambda s: s.add([Passage("x", {"n": 2**70})]), "cannot be the value"), (lambda s: s.add([Passage("x")], np.ones((2, 64))), "not of unit|shape"),
+        (lambda s: s.add([Passage("x", {"n": 2**70})]), "cannot be the value"),
+        (lambda s: s.add([Passage("x")], np.ones((2, 64))), "not of unit|shape"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path, call, cause):
@@ -466,4 +471,5 @@ def test_a_filter_is_no_way_into_sql(tmp_path):
     store = VectorStore(tmp_path / "s", HashedWords(id="it's; DROP TABLE passages"))
     store.add(numbered(3))
     assert store.search("text", 3, {"user' OR 1=1 --": "u0"}) == [] and store.search("text", 3, {"user": "u0' OR '1'='1"}) == []
-    assert embedder_of(tmp_path / "s").startswith("it's") and condition({"a": 1}) == ("SELECT number FROM facts WHERE name = ? AND value = ?", ["a", 1])
+    assert embedder_of(tmp_path / "s").startswith("it's")
+    assert condition({"a": 1}) == ("SELECT number FROM facts WHERE name = ? AND value = ?", ["a", 1])

@@ -59,7 +59,7 @@ class Index:
         if kind == FLAT:
             made = faiss.IndexFlatIP(width)
         elif kind == IVF:
-            cells = max(1, int(4 * n**0.5))
+            cells = max(1, min(int(4 * n**0.5), n // 8))
             made = faiss.IndexIVFFlat(faiss.IndexFlatIP(width), width, cells, faiss.METRIC_INNER_PRODUCT)
             made.cp.seed, made.cp.max_points_per_centroid, made.cp.min_points_per_centroid = SEED + 1, 64, 1
             drawn = np.random.default_rng(SEED).choice(n, min(n, made.cp.max_points_per_centroid * cells), replace=False)
