@@ -47,11 +47,15 @@ class DerivedIndex:
         """Return the parts to search, once what this and other processes have committed is in them."""
         with self._database.reading():
             self._refresh()
+            if self._waiting("SELECT 1 FROM passages WHERE number > ? LIMIT 1"):
+                numbers, vectors = self._vectors(self._last)
+                self._young.add(numbers, vectors)
+                self._last = int(numbers[-1])
         return [part for part in (self._main, self._young) if part is not None]
 
     def describe(self) -> str:
         """Return in one line what kind of index it is, and why."""
-        n = sum(len(part.alive) - part.dead for part in self.refreshed())
+        n = sum(part.count for part in self.refreshed())
         reason = choose(n, self._main.kind if self._main else FLAT)[1]
         return f"{reason}. {self._main.describe()}" if self._main else f"{reason}."
 
@@ -60,13 +64,13 @@ class DerivedIndex:
         with self._building(PATIENCE) as mine:
             if not mine:
                 raise UserError(f"another process is building the index of {self._folder}", "purge again when it is done")
-            n = sum(len(part.alive) - part.dead for part in self.refreshed())
+            n = sum(part.count for part in self.refreshed())
             if self._main and self._main.dead:
                 self._build(*choose(n, self._main.kind))
             self._sweep()
 
     def _refresh(self) -> None:
-        """Take into memory what this or other processes have committed since the last time. Inside a transaction."""
+        """Take into memory which file and which deletions were committed since the last time, but no new passages. Inside a transaction."""
         ask = self._database.ask
         token = next((row[0] for row in ask("SELECT value FROM about WHERE name = 'index'")), None)
         oldest, newest = ask("SELECT (SELECT MIN(change) FROM gone), (SELECT MAX(change) FROM gone)")[0]
@@ -85,10 +89,10 @@ class DerivedIndex:
                 if part is not None:
                     part.forget(gone)
         self._seen = newest or 0
-        if ask("SELECT 1 FROM passages WHERE number > ? LIMIT 1", self._last):
-            numbers, vectors = self._vectors(self._last)
-            self._young.add(numbers, vectors)
-            self._last = int(numbers[-1])
+
+    def _waiting(self, statement: str) -> int:
+        """Return the number that a statement asks of the passages which are not in memory yet, 0 if there is no row."""
+        return next((row[0] for row in self._database.ask(statement, self._last)), 0)
 
     def _read(self, token: str) -> Index | None:
         """Return the index in a file; None if it is missing or damaged: all vectors are then compared, which is slower, not wrong."""
@@ -123,12 +127,15 @@ class DerivedIndex:
 
     def _due(self) -> tuple[str, str] | None:
         """Return the kind of index that is to be built now and the reason for it, or None."""
-        counts = [len(part.alive) - part.dead for part in self.refreshed()]
+        with self._database.reading():
+            self._refresh()
+            # Counted and not loaded: of a store that was just filled the vectors would lie in memory once more than they have to.
+            young = self._young.count + self._waiting("SELECT COUNT(*) FROM passages WHERE number > ?")
         now = self._main.kind if self._main else FLAT
-        due, stale = choose(sum(counts), now), False
+        due, stale = choose(young + (self._main.count if self._main else 0), now), False
         if self._main:
             size = len(self._main.alive)
-            stale = self._main.dead > TOMBSTONES * size or counts[-1] > max(FLAT_MOST, YOUNG * size)
+            stale = self._main.dead > TOMBSTONES * size or young > max(FLAT_MOST, YOUNG * size)
         return due if stale or due[0] != now else None
 
     def _build(self, kind: str, reason: str) -> None:

@@ -115,9 +115,14 @@ class Index:
         return f"A search {looked}; that found {self.recall:.0%} of the ten nearest to a sample of the vectors."
 
     @property
+    def count(self) -> int:
+        """How many are in it that may be returned."""
+        return int(np.count_nonzero(self.alive))
+
+    @property
     def dead(self) -> int:
         """How many are in it that are never returned."""
-        return int(len(self.alive) - np.count_nonzero(self.alive))
+        return len(self.alive) - self.count
 
     def search(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None, exact: bool = False,
