@@ -224,17 +224,21 @@ def test_every_start_is_swept_with_its_rewards_on_a_seed_that_is_not_reported(no
     splits, rates = [], []
     monkeypatch.setattr(start, "asked", lambda n, split, seed, real=start.asked: splits.append((split, seed)) or real(min(n, 12), split, seed))
     monkeypatch.setattr(start, "ppo", lambda policy, reference, tokenizer, prompts, score, config: rates.append(config.learning_rate))
-    small = {"base": SMALL, "small": SMALL, "rewarder": "nano-reward"}
-    rows = start.sweep_starts(rates=(1e-4, 1e-3), small_rates=(1e-3,), n=4, steps=3, sft_steps=2, small_steps=2, **small)
-    assert [(row["arm"], row["reward"], row["rate"]) for row in rows] == [("small, SFT", "", 1e-3)] + [(*key, rate) for key in start.RATES for rate in (1e-4, 1e-3)]
-    assert rates == [1e-4, 1e-3] * len(start.RATES)
+    rows = start.sweep_starts(rates=(1e-4, 1e-3), n=4, steps=3, sft_steps=2, base=SMALL, rewarder="nano-reward")
+    assert [(row["arm"], row["reward"], row["rate"]) for row in rows] == [(*key, rate) for key in start.RATES for rate in (1e-4, 1e-3)]
+    small = start.sweep_small({"SFT": (1e-3, 2e-3), "PPO": (1e-5,)}, n=4, steps=3, sft_steps=2, rewarder="nano-reward")
+    assert [(row["arm"], row["rate"]) for row in small] == [("SFT", 1e-3), ("SFT", 2e-3), ("PPO", 1e-5)]
+    assert rates == [1e-4, 1e-3] * len(start.RATES) + [1e-5]
     assert set(splits) == {("validation", start.SWEEP_SEED), ("train", start.SWEEP_SEED)}
 
 
-def test_rates_of_starts_are_the_best_of_the_sweep():
-    rows = load_rows(EVIDENCE / "D1-rates.csv")
-    tried = {("small, SFT", ""): (start.SMALL_RATE_SWEEP, start.SMALL_RATE)} | {key: (start.RATE_SWEEP, rate) for key, rate in start.RATES.items()}
-    assert {(row["arm"], row["reward"]) for row in rows} == set(tried)
-    for key, (rates, chosen) in tried.items():
-        own = {float(row["rate"]): float(row["worth"]) for row in rows if (row["arm"], row["reward"]) == key}
-        assert tuple(own) == rates and chosen == max(own, key=own.get)
+@pytest.mark.parametrize(("name", "keys", "tried", "chosen"), [
+    ("D1", ("arm", "reward"), dict.fromkeys(start.RATES, start.RATE_SWEEP), start.RATES),
+    ("D5", ("arm",), {(arm,): rates for arm, rates in start.SMALL_SWEEP.items()}, {(arm,): rate for arm, rate in start.SMALL_RATES.items()}),
+])
+def test_rates_of_starts_are_the_best_of_their_sweeps(name, keys, tried, chosen):
+    found = {key: {} for key in tried}
+    for row in load_rows(EVIDENCE / f"{name}-rates.csv"):
+        found[tuple(row[key] for key in keys)][float(row["rate"])] = float(row["worth"])
+    assert {key: tuple(own) for key, own in found.items()} == tried
+    assert {key: max(own, key=own.get) for key, own in found.items()} == chosen

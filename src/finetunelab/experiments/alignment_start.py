@@ -1,14 +1,14 @@
 """Chapter 4, where the loop starts: from the base or after supervised fine-tuning, and from a small model or a large one.
 
 Both are about the chain of ``alignment``: the reward model of D2 plays the reviewers, and the true grades say what a response is worth.
-Learning rates are the best of ``sweep_starts``, which lets each start please the shipped reward model, on validation requests of a data seed
-below 1,000; ``book/evidence/D1-rates.csv`` holds what it measured.
+Learning rates are the best of ``sweep_starts`` and ``sweep_small``, which let each start please the shipped reward model, on validation requests
+of a data seed below 1,000; ``D1-rates.csv`` and ``D5-rates.csv`` in ``book/evidence`` hold what they measured.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,16 +30,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BASE, SMALL, LARGE = "nano", "nano-small", "nano-chat"
-RL_STEPS = 60  # of the arm that starts from the base
-SFT_STEPS = 100  # of the other, on rows of text; the tokens that they read are taken off its steps of PPO
+REWARDER = "nano-panel"  # whom the sweeps please
+RL_STEPS = 120  # of the arm that starts from the base
+SFT_STEPS = 300  # of the other, on rows of text; the tokens that they read are taken off its steps of PPO
 STEP_TOKENS = PPOConfig.responses * TOKENS  # a step of PPO is charged for, whether or not responses end early
 SPARSE = 1.0  # standard deviations above the mean of written responses: what the sparse reward pays for, and it pays for nothing else
-SMALL_STEPS, SMALL_RATE = 1_500, 3e-3
+FROM_BASE, SFT_FIRST = "from the base", "SFT first"
+RATE_SWEEP = (1e-4, 3e-4, 1e-3)  # of PPO, tried with each start and reward
+RATES = {(arm, kind): 3e-4 for arm in (FROM_BASE, SFT_FIRST) for kind in ("dense", "sparse")}
+
+SMALL_STEPS = 1_500
+SMALL_SWEEP = {"SFT": (1e-3, 3e-3, 1e-2), "PPO": (3e-4, 1e-3, 3e-3)}
+SMALL_RATES = {"SFT": 3e-3, "PPO": 1e-3}
 SHOTS = 4
-FROM_BASE, SFT_FIRST, SMALL_ONE = "from the base", "SFT first", "small"
-RATE_SWEEP = (3e-4, 1e-3, 3e-3)  # of PPO, tried with each start and reward
-SMALL_RATE_SWEEP = (1e-3, 3e-3, 1e-2)  # of the small model's SFT
-RATES = {(FROM_BASE, "dense"): 1e-3, (FROM_BASE, "sparse"): 1e-3, (SFT_FIRST, "dense"): 1e-3, (SFT_FIRST, "sparse"): 1e-3, (SMALL_ONE, "dense"): 1e-3}
 
 
 def lessons(n: int, data_seed: int) -> list:
@@ -59,6 +62,11 @@ def paid(score: Score, data_seed: int) -> dict[str, Score]:
     rows = asked(256, "train", data_seed)
     dense = standardized(score, requests(rows), [row["response"] for row in rows])
     return {"dense": dense, "sparse": lambda prompts, texts: [float(value > SPARSE) for value in dense(prompts, texts)]}
+
+
+def shipped(rewarder: str) -> Score:
+    """Return a shipped reward model as a score function."""
+    return rewards_by(load_reward_model(rewarder), load_tokenizer(rewarder))
 
 
 class Start(NamedTuple):
@@ -87,34 +95,17 @@ def two_starts(seed: int, data_seed: int, steps: int, sft_steps: int, base: str)
     return {FROM_BASE: Start(model, plain(tokenizer), steps), SFT_FIRST: Start(taught, tokenizer, spared)}
 
 
-def small_start(seed: int, data_seed: int, steps: int, sft_steps: int, small: str, rate: float = SMALL_RATE) -> Start:
-    """Return the small model after SFT."""
-    tokenizer = load_tokenizer(small)
-    taught, _ = teach(load_model(small), tokenizer, lessons(16 * sft_steps, data_seed), sft_steps, seed, rate=rate)
-    return Start(taught, tokenizer, steps)
-
-
 def sweep_starts(
-    rates: Sequence[float] = RATE_SWEEP, small_rates: Sequence[float] = SMALL_RATE_SWEEP, n: int = 300, steps: int = RL_STEPS,
-    sft_steps: int = SFT_STEPS, small_steps: int = SMALL_STEPS, base: str = BASE, small: str = SMALL, rewarder: str = "nano-panel",
+    rates: Sequence[float] = RATE_SWEEP, n: int = 300, steps: int = RL_STEPS, sft_steps: int = SFT_STEPS, base: str = BASE,
+    rewarder: str = REWARDER,
 ) -> list[dict[str, Any]]:
-    """Return what validation responses are worth for each learning rate of the small model's SFT, and of PPO from each start and reward.
-
-    The reward model is a shipped one here. The small model starts PPO from SFT at the rate in use.
-    """
+    """Return what validation responses are worth for each learning rate of PPO from each start and by each reward."""
     rows, train, found = asked(n, "validation", SWEEP_SEED), asked(PROMPTS, "train", SWEEP_SEED), []
-    rewards = paid(rewards_by(load_reward_model(rewarder), load_tokenizer(rewarder)), SWEEP_SEED)
-
-    def note(arm: str, reward: str, rate: float, start: Start, model: PreTrainedModel) -> None:
-        found.append({"seed": SWEEP_SEED, "arm": arm, "reward": reward, "rate": rate, "worth": start.worth(model, rows, SWEEP_SEED)})
-
-    for rate in small_rates:
-        start = small_start(0, SWEEP_SEED, Chain().steps, small_steps, small, rate)
-        note(f"{SMALL_ONE}, SFT", "", rate, start, start.model)
-    starts = two_starts(0, SWEEP_SEED, steps, sft_steps, base) | {SMALL_ONE: small_start(0, SWEEP_SEED, Chain().steps, small_steps, small)}
-    for arm, kind in RATES:
-        for rate in rates:
-            note(arm, kind, rate, starts[arm], starts[arm].improved(rewards[kind], train, rate, 0))
+    for arm, start in two_starts(0, SWEEP_SEED, steps, sft_steps, base).items():
+        for kind, score in paid(shipped(rewarder), SWEEP_SEED).items():
+            for rate in rates:
+                reached = start.worth(start.improved(score, train, rate, 0), rows, SWEEP_SEED)
+                found.append({"seed": SWEEP_SEED, "arm": arm, "reward": kind, "rate": rate, "worth": reached})
     return found
 
 
@@ -150,6 +141,29 @@ def sft_first(
 # A small aligned model and a large one -------------------------------------------------------------------------------------------
 
 
+def small_start(seed: int, data_seed: int, steps: int, sft_steps: int, small: str, rate: float = SMALL_RATES["SFT"]) -> Start:
+    """Return the small model after SFT."""
+    tokenizer = load_tokenizer(small)
+    taught, _ = teach(load_model(small), tokenizer, lessons(16 * sft_steps, data_seed), sft_steps, seed, rate=rate)
+    return Start(taught, tokenizer, steps)
+
+
+def sweep_small(
+    rates: Mapping[str, Sequence[float]] = SMALL_SWEEP, n: int = 300, steps: int = Chain.steps, sft_steps: int = SMALL_STEPS, small: str = SMALL,
+    rewarder: str = REWARDER,
+) -> list[dict[str, Any]]:
+    """Return what validation responses of the small model are worth for each learning rate of its SFT, and of PPO after SFT at the rate in use."""
+    rows, train, found = asked(n, "validation", SWEEP_SEED), asked(PROMPTS, "train", SWEEP_SEED), []
+    for rate in rates["SFT"]:
+        start = small_start(0, SWEEP_SEED, steps, sft_steps, small, rate)
+        found.append({"seed": SWEEP_SEED, "arm": "SFT", "rate": rate, "worth": start.worth(start.model, rows, SWEEP_SEED)})
+    start, score = small_start(0, SWEEP_SEED, steps, sft_steps, small), paid(shipped(rewarder), SWEEP_SEED)["dense"]
+    for rate in rates["PPO"]:
+        reached = start.worth(start.improved(score, train, rate, 0), rows, SWEEP_SEED)
+        found.append({"seed": SWEEP_SEED, "arm": "PPO", "rate": rate, "worth": reached})
+    return found
+
+
 def few_shot(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], data_seed: int, seed: int) -> list[str]:
     """Let a base answer requests below a few good examples, as text to go on with, at temperature 1."""
     shown = "".join(f"{row['text']}\n\n" for row in conversations("responses", SHOTS, "train", data_seed))
@@ -181,7 +195,7 @@ def small_against_large(
     drawn = seed_of_data(seed, data_seed)
     tests, start = asked(n_test, "test", drawn), small_start(seed, drawn, chain.steps, sft_steps, small)
     score = paid(reward_of(seed, drawn, chain), drawn)["dense"]
-    aligned = start.improved(score, asked(PROMPTS, "train", drawn), RATES[SMALL_ONE, "dense"], seed)
+    aligned = start.improved(score, asked(PROMPTS, "train", drawn), SMALL_RATES["PPO"], seed)
     base, large = (load_model(BASE), load_tokenizer(BASE)), (load_model(LARGE), load_tokenizer(LARGE))
     said = {
         "small, SFT": spoken(start.model, start.tokenizer, tests, drawn),
