@@ -56,6 +56,13 @@ def test_standardized_scores_have_mean_zero_and_deviation_one_where_they_were_se
     assert score([[]], ["a" * 40])[0] > 10  # elsewhere they go on
 
 
+def test_a_score_in_own_units_has_mean_zero_and_deviation_one_on_what_the_model_says():
+    model, tokenizer, rows = load_model(SMALL), load_tokenizer(SMALL), chapter.asked(30, "train", 5)
+    score = chapter.in_own_units(by_length, model, tokenizer, rows, seed=3, n=20)
+    found = score([[]] * 20, chapter.spoken(model, tokenizer, rows[:20], 3))
+    assert fmean(found) == pytest.approx(0, abs=1e-9) and pstdev(found) == pytest.approx(1)
+
+
 def test_the_sparse_reward_pays_for_the_best_alone():
     rewards = start.paid(by_length, 5)
     rows = chapter.asked(256, "train", 5)
@@ -85,9 +92,10 @@ def test_the_panel_prefers_what_is_relevant_coherent_and_polite(soups):
 
 
 @pytest.mark.slow
-def test_ppo_raises_the_true_worth_when_that_is_the_reward_and_leaves_the_assistant_alone():
+def test_ppo_raises_the_true_worth_when_that_is_the_reward_and_leaves_the_assistant_alone(monkeypatch):
+    monkeypatch.setattr(chapter, "reward_of", lambda seed, data_seed, chain: chapter.true_rewards)
     before = copy.deepcopy(load_model(chapter.POLICY).state_dict())
-    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=10), oracle=True)
+    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=10))
     first, last = (fmean(entry["score"] for entry in trained.history[part]) for part in (slice(0, 2), slice(-2, None)))
     assert abs(first) < 0.4 < last, "in standard deviations of the assistant's own samples"
     assert all(torch.equal(value, before[name]) for name, value in load_model(chapter.POLICY).state_dict().items())
@@ -98,7 +106,7 @@ def still(monkeypatch) -> list[tuple]:
     """Let PPO and the reward model do nothing, and return a list that fills with what PPO was asked for."""
     seen = []
 
-    def aligned(seed, data_seed, chain, base, kl_weight=chapter.KL_WEIGHT, rate=chapter.RATE, oracle=False):
+    def aligned(seed, data_seed, chain, base, kl_weight=chapter.KL_WEIGHT, rate=chapter.RATE):
         seen.append((chain, kl_weight, rate))
         history = [{name: 0.0 for name in ("step", "score", "kl", "entropy", "clip_fraction", "length")}]
         return chapter.Aligned(load_model(base), by_length, history)
@@ -210,3 +218,27 @@ def test_small_and_large_answer_the_same_requests(no_loop):
     assert found.arms["D5.sft"]["small, PPO"] == table["large, SFT"]["preferred to it"] < 0.4
     assert found.arms["D5"]["small, PPO"] == table["large base, prompted"]["preferred to it"]
     assert table["small, PPO"]["preferred to it"] == pytest.approx(0.5)
+
+
+def test_every_start_is_swept_with_its_rewards_on_a_seed_that_is_not_reported(no_loop, monkeypatch):
+    splits, rates = [], []
+    monkeypatch.setattr(start, "asked", lambda n, split, seed, real=start.asked: splits.append((split, seed)) or real(min(n, 12), split, seed))
+    monkeypatch.setattr(start, "ppo", lambda policy, reference, tokenizer, prompts, score, config: rates.append(config.learning_rate))
+    rows = start.sweep_starts(rates=(1e-4, 1e-3), n=4, steps=3, sft_steps=2, base=SMALL, rewarder="nano-reward")
+    assert [(row["arm"], row["reward"], row["rate"]) for row in rows] == [(*key, rate) for key in start.RATES for rate in (1e-4, 1e-3)]
+    small = start.sweep_small({"SFT": (1e-3, 2e-3), "PPO": (1e-5,)}, n=4, steps=3, sft_steps=2, rewarder="nano-reward")
+    assert [(row["arm"], row["rate"]) for row in small] == [("SFT", 1e-3), ("SFT", 2e-3), ("PPO", 1e-5)]
+    assert rates == [1e-4, 1e-3] * len(start.RATES) + [1e-5]
+    assert set(splits) == {("validation", start.SWEEP_SEED), ("train", start.SWEEP_SEED)}
+
+
+@pytest.mark.parametrize(("name", "keys", "tried", "chosen"), [
+    ("D1", ("arm", "reward"), dict.fromkeys(start.RATES, start.RATE_SWEEP), start.RATES),
+    ("D5", ("arm",), {(arm,): rates for arm, rates in start.SMALL_SWEEP.items()}, {(arm,): rate for arm, rate in start.SMALL_RATES.items()}),
+])
+def test_rates_of_starts_are_the_best_of_their_sweeps(name, keys, tried, chosen):
+    found = {key: {} for key in tried}
+    for row in load_rows(EVIDENCE / f"{name}-rates.csv"):
+        found[tuple(row[key] for key in keys)][float(row["rate"])] = float(row["worth"])
+    assert {key: tuple(own) for key, own in found.items()} == tried
+    assert {key: max(own, key=own.get) for key, own in found.items()} == chosen

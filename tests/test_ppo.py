@@ -290,9 +290,9 @@ class Bandit:
 
     def play(self, score=None, prompts=("which",), **changes):
         asked = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        policy = PolicyWithValue(copy.deepcopy(self.model))
+        policy, after_step = PolicyWithValue(copy.deepcopy(self.model)), changes.pop("after_step", None)
         config = PPOConfig(**{"steps": 25, "responses": 64, "tokens": 1, "learning_rate": 3e-2, "value_learning_rate": 3e-2, "missing_end": 0.0, "kl_weight": 0.0, **changes})
-        return policy, ppo.ppo(policy, self.model, self.tokenizer, asked, score or self.score, config)
+        return policy, ppo.ppo(policy, self.model, self.tokenizer, asked, score or self.score, config, after_step)
 
 
 @pytest.fixture
@@ -352,6 +352,24 @@ def test_rates_fall_to_zero_and_the_value_head_begins_at_the_mean(bandit, monkey
     bandit.play(lambda prompts, texts: [7.0] * len(texts), steps=4, learning_rate=0.8, value_learning_rate=0.4, minibatches=1)
     assert [rates for rates, _ in seen] == [pytest.approx([0.8 * left, 0.4 * left]) for left in (1, 0.75, 0.5, 0.25)]
     assert all(values == [pytest.approx(7)] for _, values in seen), "it expects the mean from the first update on: nothing is left to learn"
+
+
+def test_the_policy_can_be_looked_at_after_every_step_and_trains_as_if_unseen(bandit):
+    seen = []
+
+    def look(step, policy):
+        seen.append((step, probabilities(policy)))
+        torch.rand(7)
+
+    def run(after_step):
+        bandit.luck.seed(0)
+        return bandit.play(steps=4, seed=3, after_step=after_step)
+
+    (policy, history), (unseen, plain) = run(look), run(None)
+    assert [step for step, _ in seen] == [1, 2, 3, 4]
+    assert not any(torch.equal(one, other) for (_, one), (_, other) in zip(seen, seen[1:], strict=False)), "each is another policy"
+    assert torch.equal(seen[-1][1], probabilities(policy)) and torch.equal(probabilities(policy), probabilities(unseen))
+    assert [entry["score"] for entry in history] == [entry["score"] for entry in plain]
 
 
 def test_the_seed_decides_everything(bandit):

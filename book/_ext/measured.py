@@ -179,6 +179,35 @@ def real_preferences() -> str:
     return table(["", "right"], [[arm, f"{_mean(rows, 'accuracy'):.2f}"] for (arm,), rows in found.items()])
 
 
+def loop_gain() -> str:
+    """D4 as a table: what responses of the assistant and of the policy after PPO are like; means over the seeds."""
+    columns = {"worth": "worth", "relevance": "relevance", "coherence": "coherence", "appropriateness": "appropriateness", "words": "words", "KL": "KL"}
+    found = {arm: rows for (arm, step), rows in _over_seeds("D4", ("arm", "step")).items() if not step}
+    return table(["", *found], [[name, *(f"{_mean(rows, column):.3g}" for rows in found.values())] for column, name in columns.items() if found])
+
+
+def loop_starts() -> str:
+    """D1 as a table: what responses are worth before PPO and after it, by start and reward; means over the seeds."""
+    found = {key: f"{_mean(rows, 'worth'):.2f}" for key, rows in _over_seeds("D1", ("arm", "reward")).items()}
+    arms = dict.fromkeys(arm for arm, _ in found)
+    return table(["Worth", "before PPO", "dense", "sparse"], [[arm, *(found[arm, reward] for reward in ("", "dense", "sparse"))] for arm in arms])
+
+
+def small_and_large() -> str:
+    """D5 as a table: what each model's responses are worth, and how often the panel prefers the small aligned model's to them."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D5", ("arm",)).items()}
+    return table(["", "worth", "small, PPO preferred"], [
+        [arm, f"{_mean(rows, 'worth'):.2f}", "" if arm == "small, PPO" else f"{_mean(rows, 'preferred to it'):.2f}"] for arm, rows in found.items()
+    ])
+
+
+def alignment_tax() -> str:
+    """D8 as a table: instructions followed and early turns remembered before and after PPO; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D8", ("arm",)).items()}
+    names = ("followed", "remembered")
+    return table(["", *names], [[arm, *(f"{_mean(rows, name):.3f}" for name in names)] for arm, rows in found.items()])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -211,5 +240,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
-    real_preferences,
+    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax,
 )

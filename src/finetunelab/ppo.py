@@ -326,14 +326,14 @@ def update(
 
 def ppo(
     policy: PolicyWithValue, reference: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Conversation],
-    score: Score, config: PPOConfig,
+    score: Score, config: PPOConfig, after_step: Callable[[int, PolicyWithValue], None] | None = None,
 ) -> list[dict[str, float]]:
     """Train the policy in place on requests drawn from ``prompts`` and return what each step measured, before its update.
 
     ``reference`` is a model that stays as it is, usually a copy of the policy's. A step's entry has the mean "score", "kl" in nats a response
     (log p - log q, summed over its tokens), "reward" (the score, less what a missing end and KL cost), "entropy" in nats a token (minus the mean log-probability of what was
     sampled), "length" in tokens, the share that "ended", what ``update`` returns, the "tokens" generated, and the seconds of "generation",
-    "scoring" and "update".
+    "scoring" and "update". ``after_step`` is called after each with the number of steps taken so far and the policy, to look at and not to change.
 
     Raises UserError without prompts, with fewer responses than minibatches, and as ``rollout`` does.
     """
@@ -364,4 +364,6 @@ def ppo(
             "entropy": -float(said.log_p.sum()) / count, "length": count / config.responses, "ended": float(said.ended.float().mean()),
             **watched, "tokens": count, **said.seconds, "update": time.perf_counter() - began,
         })
+        if after_step:
+            after_step(step + 1, policy)
     return history

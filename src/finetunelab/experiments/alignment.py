@@ -5,8 +5,7 @@ trained by PPO to please it.
 What a response is worth is then judged by its true grades, which neither model has seen. Scores are given to PPO in standard deviations of
 the assistant's own samples, around their mean, so that a KL weight means the same for every reward model.
 The learning rate, and the weight of the KL penalty, are the best of ``sweep_alignment`` on validation requests of a data seed below 1,000;
-``book/evidence/D4-rates.csv`` holds what it measured. The best rate is the greatest that was tried: before
-D4 is measured a greater one has to be.
+``book/evidence/D4-rates.csv`` holds what it measured.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ POLICY = "nano-chat"
 PROMPTS = 4_000  # requests to train on
 N_TEST = 400
 TOKENS = PPOConfig.tokens
-RATE_SWEEP = (3e-4, 5e-4, 1e-3)
+RATE_SWEEP = (3e-4, 5e-4, 1e-3, 2e-3)
 KL_SWEEP = (0.01, 0.03, 0.1)  # standard deviations of the score a nat
 RATE, KL_WEIGHT = 1e-3, 0.03
 
@@ -90,6 +89,13 @@ def standardized(scorer: Score, prompts: Sequence[Conversation], texts: Sequence
     return lambda prompts, texts: [(float(value) - middle) / spread for value in scorer(prompts, texts)]
 
 
+def in_own_units(
+    scorer: Score, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict], seed: int, n: int = 256
+) -> Score:
+    """Return a score function standardized on the model's own responses to the first ``n`` of the requests."""
+    return standardized(scorer, requests(rows[:n]), spoken(model, tokenizer, rows[:n], seed))
+
+
 def rewards_by(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Score:
     """Return a reward model as a score function."""
     return lambda prompts, texts: scores_of(model, tokenizer, prompts, texts).tolist()
@@ -117,16 +123,11 @@ def reward_of(seed: int, data_seed: int, chain: Chain = Chain()) -> Score:
 
 @lru_cache(maxsize=8)
 def aligned(
-    seed: int, data_seed: int, chain: Chain = Chain(), base: str = POLICY, kl_weight: float = KL_WEIGHT, rate: float = RATE,
-    oracle: bool = False,
+    seed: int, data_seed: int, chain: Chain = Chain(), base: str = POLICY, kl_weight: float = KL_WEIGHT, rate: float = RATE
 ) -> Aligned:
-    """Train the assistant by PPO to please the reward model of this seed, or the true grades where ``oracle`` is set.
-
-    Kept: D4, D6 and D8 look at the same.
-    """
+    """Train the assistant by PPO to please the reward model of this seed. Kept: D4 and D8 look at the same."""
     tokenizer, reference, rows = load_tokenizer(base), load_model(base), asked(PROMPTS, "train", data_seed)
-    first = spoken(reference, tokenizer, rows[:256], seed)
-    score = standardized(true_rewards if oracle else reward_of(seed, data_seed, chain), requests(rows[:256]), first)
+    score = in_own_units(reward_of(seed, data_seed, chain), reference, tokenizer, rows, seed)
     policy = PolicyWithValue(load_model(base))
     settings = PPOConfig(steps=chain.steps, learning_rate=rate, kl_weight=kl_weight, seed=seed)
     return Aligned(policy.model, score, ppo(policy, reference, tokenizer, requests(rows), score, settings))

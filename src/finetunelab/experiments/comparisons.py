@@ -23,7 +23,7 @@ STARTS = {"sft": "nano-chat", "pretrained": BASE}
 NAMES = {"sft": "from the assistant", "pretrained": "after preference model pretraining"}
 SWEEP_SIZES = (300, 1_200, 4_800)  # the rate of each is that of the next size, too
 RATE_SWEEP = {"sft": (1e-4, 3e-4, 1e-3, 3e-3), "pretrained": (3e-5, 1e-4, 3e-4, 1e-3)}
-RATES = {"sft": {300: 1e-3, 1_200: 1e-3, 4_800: 1e-3}, "pretrained": {300: 1e-4, 1_200: 3e-4, 4_800: 3e-4}}
+RATES = {"sft": {300: 3e-4, 1_200: 3e-4, 4_800: 3e-4}, "pretrained": {300: 1e-4, 1_200: 3e-5, 4_800: 3e-4}}
 
 
 def name_of(size: int) -> str:

@@ -1,0 +1,44 @@
+"""Draw what chapter 4 measured of reviewers, from the tables beside the evidence: python figs/rlhf_results.py"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+from results import HERE, axes, beside, curve, log_axis, table
+
+from finetunelab.experiments.comparisons import NAMES
+from finetunelab.experiments.reviewers import BEST, WORDS
+from finetunelab.plots import FAINT, label_ends, save
+from finetunelab.stats import t_interval
+
+
+def comparisons() -> plt.Figure:
+    """D3: clicks guessed against the number of comparisons, from two starts, and by a bag of words."""
+    fig, ax = axes("How many comparisons", "comparisons (log scale)", "clicks guessed")
+    ends = {}
+    for place, arm in enumerate((*NAMES.values(), WORDS)):
+        found = table("D3", ("comparisons",), "clicks", arm=arm)
+        amounts = sorted(float(n) for (n,) in found)
+        points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
+        curve(ax, place, beside(place, amounts), points)
+        ends[arm.replace("after preference model pretraining", "pretrained")] = points[-1].estimate
+    (best,) = table("D3", (), "clicks", arm=BEST).values()
+    level = t_interval(best).estimate
+    ax.axhline(level, color=FAINT, linestyle="--", linewidth=1.4)
+    ax.annotate("the best possible guess", (0, level), xycoords=("axes fraction", "data"), xytext=(4, 5), textcoords="offset points", color=FAINT)
+    log_axis(ax, amounts[::2] + amounts[-1:])
+    ax.set_ylim(0.5, level + 0.04)
+    label_ends(ax, amounts[-1], ends)
+    return fig
+
+
+FIGURES = {
+    "comparisons": (
+        comparisons,
+        "ALT",
+    ),
+}
+
+
+if __name__ == "__main__":
+    for name, (draw, alt) in FIGURES.items():
+        print(save(draw(), HERE / f"rlhf_{name}.svg", alt))
