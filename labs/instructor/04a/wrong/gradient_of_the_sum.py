@@ -1,0 +1,6 @@
+"""Gives the gradient of the sum over the pairs."""
+
+
+def preference_loss(chosen, rejected, margin=None):
+    lead = chosen - rejected if margin is None else chosen - rejected - margin
+    return torch.nn.functional.softplus(-lead).mean(), -torch.sigmoid(-lead)

@@ -1,0 +1,6 @@
+"""Forgets the margin in the gradient."""
+
+
+def preference_loss(chosen, rejected, margin=None):
+    lead = chosen - rejected if margin is None else chosen - rejected - margin
+    return torch.nn.functional.softplus(-lead).mean(), -torch.sigmoid(rejected - chosen) / len(lead)

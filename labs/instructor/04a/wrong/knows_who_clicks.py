@@ -1,0 +1,8 @@
+"""Lets the guess know who clicks before it should."""
+
+
+def ceilings(chances):
+    n = len(chances)
+    agree = sum((a * b + (1 - a) * (1 - b)).mean() for i, a in enumerate(chances) for j, b in enumerate(chances) if i != j) / (n * (n - 1))
+    best = float(np.maximum(chances, 1 - chances).mean())
+    return float(agree), best, best
