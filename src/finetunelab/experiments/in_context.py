@@ -142,7 +142,11 @@ def examples_teach(
     seed: int, data_seed: int, shots: Sequence[int] = SHOTS, n: int = N, orders: int = ORDERS, base: str = "nano",
     tasks: Sequence[str] = tuple(NATURAL),
 ) -> Measurement:
-    """Ask the same frozen base with more and more demonstrations: seen and unseen concepts, several kinds of labels, orders, calibration."""
+    """Ask the same frozen base with more and more demonstrations: seen and unseen concepts, several kinds of labels, orders, calibration.
+
+    ``shots`` are the numbers of demonstrations that are tried, 0 and ``K`` among them, and with ``tasks`` ``NATURAL_K`` too. A row whose labels are
+    "written" counts the answers that greedy decoding writes, the only ones that a text-only endpoint gives.
+    """
     drawn, tokenizer, model = seed_of_data(seed, data_seed), load_tokenizer(base), load_model(base)
     scores: dict[tuple, float] = {}
     changed = {}
