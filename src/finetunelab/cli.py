@@ -176,12 +176,25 @@ def _evidence_render(args: argparse.Namespace) -> None:
     from .files import write_text
 
     page, numbers = render(args.folder)
+    for path in filter(None, (args.numbers, args.page)):
+        _spare_results(path)
     if args.numbers:
         write_text(args.numbers, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     if args.page:
         write_text(args.page, page)
     elif not args.numbers:
         print(page)
+
+
+def _spare_results(path: str) -> None:
+    """Raise UserError if a file to be written holds results, which took hours to measure."""
+    from .evidence import load
+
+    try:
+        load(path)
+    except UserError:
+        return
+    raise UserError(f"{path} holds results, which would be lost", "name another file to write to")
 
 
 def _evidence_list(args: argparse.Namespace) -> None:
