@@ -108,7 +108,8 @@ def test_calibration_divides_by_what_any_query_would_be_answered(small):
 def test_calibration_undoes_a_leaning_to_one_word(monkeypatch):
     """A model that adds 5 nats to one word, whatever is asked, and 1 to the word that fits."""
     def leaning(model, tokenizer, prompts, words, batch_size):
-        return [5.0 * (word == " dax") + ("harp" in prompt.split("\n")[-1] and word == " lilac") for prompt, word in zip(prompts, words, strict=True)]
+        pairs = zip(prompts, words, strict=True)
+        return [5.0 * (word == " dax") + ("harp" in prompt.split("\n")[-1] and word == " lilac") for prompt, word in pairs]
 
     monkeypatch.setattr(incontext, "log_likelihoods", leaning)
     monkeypatch.setattr(incontext, "_check_room", lambda *_: None)
@@ -184,7 +185,8 @@ def test_only_the_answer_is_trained_on(small, monkeypatch):
     model, tokenizer = small
     questions = [QUESTION, FewShot("The rain fell.", (), ("lilac", "a longer answer"), "a longer answer")]
     seen = {}
-    monkeypatch.setattr(incontext, "train", lambda model, rows, config, *, collate, loss: seen.update(loss=loss(model, collate(rows)).item()))
+    look = lambda model, rows, config, *, collate, loss: seen.update(loss=loss(model, collate(rows)).item())  # noqa: E731
+    monkeypatch.setattr(incontext, "train", look)
     teach(model, tokenizer, questions, TrainConfig(steps=1))
     tokens = [len(tokenizer(f" {question.answer}", add_special_tokens=False)["input_ids"]) for question in questions]
     total = sum(log_probability(model, tokenizer, question.prompt, f" {question.answer}") for question in questions)

@@ -1,7 +1,7 @@
 """A model behind a text-only HTTP endpoint: a prompt goes in, a text comes out, and nobody sees a weight.
 
-``Endpoint`` speaks the completions format of OpenAI (POST ``BASE/completions``), which vLLM, llama.cpp, ``transformers serve`` and many paid services
-speak too. ``serve`` starts such a server on this machine, so that nothing needs a network or a key.
+``Endpoint`` speaks the completions format of OpenAI (POST ``BASE/completions``), which vLLM, llama.cpp, ``transformers serve`` and many
+paid services speak too. ``serve`` starts such a server on this machine, so that nothing needs a network or a key.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a model is asked: the base URL up to and with ``/v1``, the model's name there, the key if one is needed, and patience in seconds."""
+    """Where a model is asked: the base URL with its ``/v1``, the model's name there, the key if one is needed, and patience in seconds."""
 
     base_url: str
     model: str
@@ -158,17 +158,19 @@ def endpoint(base_url: str | None = None, model: str | None = None, key: str | N
 def serve(name: str = "nano", patience: float = 300.0) -> Iterator[Endpoint]:
     """Serve a model on this machine by ``transformers serve`` for as long as the block lasts, and give its endpoint.
 
-    ``name`` is a shipped model or a checkpoint directory. Only this machine can reach the server. It computes in float32, on the device that
-    ``device_and_dtype`` chooses, and answers one request after the other.
+    ``name`` is a shipped model or a checkpoint directory. Only this machine can reach the server. It computes in float32, on the device
+    that ``device_and_dtype`` chooses, and answers one request after the other.
 
-    Raises UserError as ``models.resolve`` does, where a package is missing, and if the server ends or is not ready after ``patience`` seconds.
+    Raises UserError as ``models.resolve`` does, where a package is missing, and if the server ends or is not ready after ``patience``
+    seconds.
     """
     directory = os.path.abspath(resolve(name, offline=True))
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"a local server needs the package {missing[0]}", 'pip install "transformers[serving]"')
-    port, device = _free_port(), device_and_dtype().device
-    command = [sys.executable, "-c", _SERVE, "serve", directory, "--host", LOCAL, "--port", str(port), "--device", device, "--dtype", "float32"]
+    port = _free_port()
+    options = {"--host": LOCAL, "--port": str(port), "--device": device_and_dtype().device, "--dtype": "float32"}
+    command = [sys.executable, "-c", _SERVE, "serve", directory, *(word for option in options.items() for word in option)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment)

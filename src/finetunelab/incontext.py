@@ -1,8 +1,8 @@
 """In-context learning: a task is taught by examples in the prompt, and no weight changes.
 
-``FewShot`` is a question with its demonstrations; ``predict`` answers by comparing the likelihood of the label words, ``write_labels`` by letting the
-model write. ``unchanged`` proves that the weights stayed as they were. The module ``endpoint`` asks the same of a model that only a text goes
-into and comes out of. Source of the method: Brown et al., "Language models are few-shot learners" (2020), arXiv:2005.14165.
+``FewShot`` is a question with its demonstrations; ``predict`` answers by comparing the likelihood of the label words, ``write_labels`` by
+letting the model write. ``unchanged`` proves that the weights stayed as they were. The module ``endpoint`` asks the same of a model that
+only a text goes into and comes out of. Source of the method: Brown et al., "Language models are few-shot learners" (2020), arXiv:2005.14165.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTENT_FREE = ("", "N/A", "...")
 
 @dataclass(frozen=True)
 class Layout:
-    """How a prompt is written: what stands before each text, what between it and its label, and an instruction as the first line, if any."""
+    """How a prompt is written: what is before each text, what between it and its label, and an instruction, or none, as the first line."""
 
     before: str = "Text: "
     between: str = " Label:"
@@ -42,8 +42,8 @@ class Layout:
 class FewShot:
     """A question that is put by example.
 
-    ``demonstrations`` are texts with their labels, in the order in which they stand in the prompt; without any the question is put zero-shot.
-    ``labels`` are the words to choose from, ``answer`` is the right one of them.
+    ``demonstrations`` are texts with their labels, in the order in which they stand in the prompt; without any the question is put
+    zero-shot. ``labels`` are the words to choose from, ``answer`` is the right one of them.
     """
 
     query: str
@@ -121,7 +121,8 @@ def label_priors(
 
 
 def predict(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[FewShot], *, calibrated: bool = False, batch_size: int = 32
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[FewShot], *, calibrated: bool = False,
+    batch_size: int = 32,
 ) -> list[str]:
     """Return the likeliest label word of each question; ``calibrated`` weighs each by how likely it is for a query that says nothing.
 
@@ -137,7 +138,7 @@ def predict(
 def write_labels(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[FewShot], tokens: int = 8
 ) -> list[str]:
-    """Return what greedy decoding writes behind each prompt up to the end of the line, in at most ``tokens`` tokens, spaces around it removed."""
+    """Return what greedy decoding writes behind each prompt in at most ``tokens`` tokens, to the end of the line, without spaces around."""
     _check_room(model, tokenizer, [question.prompt for question in questions], [""] * len(questions))
     return [text.strip() for text in generate(model, tokenizer, [question.prompt for question in questions], tokens=tokens, stop="\n")]
 
@@ -163,7 +164,7 @@ def unchanged(model: torch.nn.Module) -> Iterator[str]:
 def teach(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[FewShot], config: TrainConfig
 ) -> TrainResult:
-    """Fine-tune a model in place to write each question's answer behind its prompt: the rival of demonstrations that answers in the same form.
+    """Fine-tune a model in place to write each question's answer behind its prompt: the rival of demonstrations, in the same form.
 
     The loss is the cross-entropy of the answer's tokens alone. Raises UserError as ``training.train`` does.
     """
@@ -174,7 +175,7 @@ def teach(
         rows.append({"input_ids": prompt + answer, "labels": [IGNORED] * len(prompt) + answer})
 
     def collate(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        stacked, labels = (padded([row[name] for row in batch], pad) for name, pad in (("input_ids", tokenizer.pad_token_id), ("labels", IGNORED)))
-        return {"input_ids": stacked["input_ids"], "labels": labels["input_ids"]}
+        fillings = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED}
+        return {name: padded([row[name] for row in batch], filling)["input_ids"] for name, filling in fillings.items()}
 
     return train(model, rows, config, collate=collate, loss=completion_loss)

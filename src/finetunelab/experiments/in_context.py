@@ -1,9 +1,9 @@
-"""Chapter 5 without training: what examples in the prompt teach, whether a text-only endpoint is enough, and when labels are better trained on.
+"""Chapter 5 without training: what examples in the prompt teach, whether a text-only endpoint is enough, when training on labels is better.
 
-The tasks are few-shot documents of the town, ``patterns``. "Seen" concepts are those that the base was pretrained to tell apart by example, in wordings
-that it knows; "unseen" ones, and their wording, stood in no such document, though it has read prose about their topics. Label words are drawn anew for
-every document, so nothing but the demonstrations says what they mean. What is tuned is the best of sweeps on validation texts of a data seed below
-1,000: ``sweep_in_context`` measures what ``book/evidence/E3-rates.csv`` holds.
+The tasks are few-shot documents of the town, ``patterns``. "Seen" concepts are those that the base was pretrained to tell apart by example,
+in wordings that it knows; "unseen" ones, and their wording, stood in no such document, though it has read prose about their topics. Label
+words are drawn anew for every document, so nothing but the demonstrations says what they mean. What is tuned is the best of a sweep on
+validation texts of a data seed below 1,000: ``sweep_in_context`` measures what ``book/evidence/E3-rates.csv`` holds.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def natural(task: str, n: int, data_seed: int, k: int) -> list[FewShot]:
     Posts are spam or not; reviews are about one of two topics, drawn for each question.
     """
     world, label = NATURAL[task]
-    pool, queries = (list(zip(*labelled(world, label, size, split, data_seed), strict=True)) for size, split in ((POOL, "train"), (n, "test")))
+    parts = (labelled(world, label, size, split, data_seed) for size, split in ((POOL, "train"), (n, "test")))
+    pool, queries = (list(zip(*part, strict=True)) for part in parts)
     rng, classes, questions = random.Random(f"natural/{task}/{data_seed}"), sorted({kind for _, kind in pool}), []
     for text, kind in queries:
         pair = [kind, rng.choice([other for other in classes if other != kind])]
@@ -101,8 +102,8 @@ WITH, WITHOUT = f"{K} demonstrations", "0 demonstrations"
 
 @measures(
     Claim(
-        "E1", "Examples in the prompt teach without changing a weight: concepts and a wording never shown as examples before", treatment=WITH,
-        control=WITHOUT, op=">=", threshold=0.20, **ACCURACY,
+        "E1", "Examples in the prompt teach without changing a weight: concepts and a wording never shown as examples before",
+        treatment=WITH, control=WITHOUT, op=">=", threshold=0.20, **ACCURACY,
         note="Made-up label words. The run fails if a weight has changed.",
     ),
     Claim(
@@ -118,12 +119,12 @@ WITH, WITHOUT = f"{K} demonstrations", "0 demonstrations"
         treatment="with it", control="without", words=("helps", "hurts", "nothing"), **ACCURACY,
     ),
     Claim(
-        "E1.shuffled", "What right labels in the demonstrations are worth, beside labels drawn at random, on seen concepts", treatment="right",
-        control="random", words=("matter", "harm", "nothing"), **ACCURACY,
+        "E1.shuffled", "What right labels in the demonstrations are worth, beside labels drawn at random, on seen concepts",
+        treatment="right", control="random", words=("matter", "harm", "nothing"), **ACCURACY,
     ),
     Claim(
-        "E1.order", "How many answers change with the order of the same demonstrations of unseen concepts", metric="share of answers that change",
-        unit="share", treatment="unseen", control=None, effect_kind="value",
+        "E1.order", "How many answers change with the order of the same demonstrations of unseen concepts",
+        metric="share of answers that change", unit="share", treatment="unseen", control=None, effect_kind="value",
     ),
     Claim(
         "E1.calibrated", "What contextual calibration adds on unseen concepts", treatment="calibrated", control="as it is",
@@ -144,8 +145,8 @@ def examples_teach(
 ) -> Measurement:
     """Ask the same frozen base with more and more demonstrations: seen and unseen concepts, several kinds of labels, orders, calibration.
 
-    ``shots`` are the numbers of demonstrations that are tried, 0 and ``K`` among them, and with ``tasks`` ``NATURAL_K`` too. A row whose labels are
-    "written" counts the answers that greedy decoding writes, the only ones that a text-only endpoint gives.
+    ``shots`` are the numbers of demonstrations that are tried, 0 and ``K`` among them, and with ``tasks`` ``NATURAL_K`` too. A row whose
+    labels are "written" counts the answers that greedy decoding writes, the only ones that a text-only endpoint gives.
     """
     drawn, tokenizer, model = seed_of_data(seed, data_seed), load_tokenizer(base), load_model(base)
     scores: dict[tuple, float] = {}
@@ -199,7 +200,7 @@ def examples_teach(
     id="E2", seeds=3,
 )
 def through_an_endpoint(seed: int, data_seed: int, n: int = TEXTS, base: str = "nano") -> Measurement:
-    """Let the same checkpoint write answers to the same prompts behind a completions endpoint and in process, greedily, and compare the texts."""
+    """Let one checkpoint write answers to the same prompts behind a completions endpoint and in process, greedily; compare the texts."""
     drawn, tokenizer, model = seed_of_data(seed, data_seed), load_tokenizer(base), load_model(base)
     asked = {(kind, k): patterns(n // 4, drawn, k, **knobs) for kind, knobs in KINDS.items() for k in (0, K)}
     same, rows = 0, []
@@ -209,7 +210,8 @@ def through_an_endpoint(seed: int, data_seed: int, n: int = TEXTS, base: str = "
             sent = there.complete(prompts, tokens=TOKENS, stop="\n")
             here = generate(model, tokenizer, prompts, tokens=TOKENS, stop="\n")
             equal = sum(one == other for one, other in zip(sent, here, strict=True))
-            right = {place: accuracy(questions, [text.strip() for text in texts]) for place, texts in (("endpoint", sent), ("in process", here))}
+            texts = {"endpoint": sent, "in process": here}
+            right = {place: accuracy(questions, [text.strip() for text in written]) for place, written in texts.items()}
             rows.append({"task": kind, "k": k, "asked": len(prompts), "same": equal} | right)
             same += equal
     return Measurement({"E2": {"same": same, "asked": sum(map(len, asked.values()))}}, rows)
@@ -219,7 +221,10 @@ def through_an_endpoint(seed: int, data_seed: int, n: int = TEXTS, base: str = "
 
 
 def sentences(kind: str, n: int, n_test: int, data_seed: int, split: str = "test") -> tuple[Labelled, Labelled]:
-    """Draw sentences of one concept with their sides, 0 or 1: ``n`` to learn from and ``n_test`` others of ``split``. Both sides are among the first two."""
+    """Draw sentences of one concept with their sides, 0 or 1: ``n`` to learn from and ``n_test`` others of ``split``.
+
+    Both sides are among the first two.
+    """
     unseen, rng = kind == "unseen", random.Random(f"concept/{kind}/{data_seed}")
     concepts = UNSEEN_CONCEPTS if unseen else {name: sides for name, sides in CONCEPTS.items() if name not in TRAITS}
     name = rng.choice(sorted(concepts))
@@ -252,8 +257,10 @@ def shown_score(train: Labelled, test: Labelled, words: Sequence[str], base: str
     return accuracy(questions, predict(load_model(base), load_tokenizer(base), questions, batch_size=16))
 
 
-def trained_score(arm: str, train: Labelled, test: Labelled, words: Sequence[str], seed: int, base: str, rate: float | None = None) -> float:
-    """Return the accuracy of the base fine-tuned on labelled texts: with a head, all of it or by LoRA, or all of it to write the label words."""
+def trained_score(
+    arm: str, train: Labelled, test: Labelled, words: Sequence[str], seed: int, base: str, rate: float | None = None
+) -> float:
+    """Return the accuracy of the base fine-tuned on labelled texts: with a head, whole or by LoRA, or whole to write the label words."""
     tokenizer, model = load_tokenizer(base), load_model(base)
     settings = config(steps_for(len(train[0])), rate or (RATES[arm] if base in shipped() else LARGER_RATE), seed)
     if arm == "label words":
@@ -273,14 +280,16 @@ def label_words(data_seed: int) -> list[str]:
 
 
 def sweep_in_context(
-    rates: Sequence[float] = RATE_SWEEP, amounts: Sequence[int] = MOST_SWEEP, sizes: Sequence[int] = (8, 64), n: int = 300, base: str = "nano"
+    rates: Sequence[float] = RATE_SWEEP, amounts: Sequence[int] = MOST_SWEEP, sizes: Sequence[int] = (8, 64), n: int = 300,
+    base: str = "nano",
 ) -> list[dict[str, Any]]:
-    """Return validation accuracies, a mean over both kinds of concepts: of every fine-tuned arm for each rate, and of each number of demonstrations."""
+    """Return validation accuracies, means over both kinds of concepts: of fine-tuned arms by rate, and of demonstrations by number."""
     drawn = {kind: sentences(kind, max(*sizes, *amounts), n, SWEEP_SEED, "validation") for kind in KINDS}
     words, rows = label_words(SWEEP_SEED), []
     for arm in ARMS:
         for rate in rates:
-            scores = [trained_score(arm, first(train, size), valid, words, 0, base, rate) for train, valid in drawn.values() for size in sizes]
+            parts = [(first(train, size), valid) for train, valid in drawn.values() for size in sizes]
+            scores = [trained_score(arm, *part, words, 0, base, rate) for part in parts]
             rows.append({"seed": SWEEP_SEED, "arm": arm, "rate": rate, "accuracy": fmean(scores)})
     for most in amounts:
         scores = [shown_score(train, valid, words, base, most) for train, valid in drawn.values()]
@@ -299,8 +308,8 @@ BEATS = "With few labels in-context learning beats fine-tuning"
 @measures(
     *(
         Claim(
-            f"E3.{kind}", f"{BEATS}: from how many labels on it no longer does, {kind} concept", metric="labels at which fine-tuning draws level",
-            unit="labels", treatment="full", control=None, effect_kind="value",
+            f"E3.{kind}", f"{BEATS}: from how many labels on it no longer does, {kind} concept",
+            metric="labels at which fine-tuning draws level", unit="labels", treatment="full", control=None, effect_kind="value",
             note=f"Level with {SIZES[0]} labels, or never up to {SIZES[-1]}, counts with that number; the rows tell which.",
         )
         for kind in KINDS
@@ -319,8 +328,8 @@ def show_or_train(
 ) -> Measurement:
     """Spend the same labels on demonstrations and on fine-tuning, more and more of them, on a seen and on an unseen concept.
 
-    In context the labels beyond ``MOST`` have no use. A fine-tuned model reads the query alone: with a new head on it, all of the model or LoRA; or it is
-    trained, all of it, to write the label word, and answers by the likelihood of the two as the frozen base does.
+    In context the labels beyond ``MOST`` have no use. A fine-tuned model reads the query alone: it gets a new head and is trained whole or
+    by LoRA, or it is trained whole to write the label word and answers by the likelihood of the two, as the frozen base does.
     """
     drawn, arms, rows = seed_of_data(seed, data_seed), {}, []
     words = label_words(drawn)
