@@ -1,8 +1,9 @@
 """In-context learning: a task is taught by examples in the prompt, and no weight changes.
 
 ``FewShot`` is a question with its demonstrations; ``predict`` answers by comparing the likelihood of the label words, ``write_labels`` by
-letting the model write. ``unchanged`` proves that the weights stayed as they were. The module ``endpoint`` asks the same of a model that
-only a text goes into and comes out of. Source of the method: Brown et al., "Language models are few-shot learners" (2020), arXiv:2005.14165.
+letting the model write. ``unchanged`` proves that the weights stayed as they were. The module ``endpoint`` asks the same of a model which
+only a text goes into and comes out of. Source of the method: Brown et al., "Language models are few-shot learners" (2020),
+arXiv:2005.14165.
 """
 
 from __future__ import annotations
