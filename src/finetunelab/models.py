@@ -215,6 +215,17 @@ def stored_bytes(model: torch.nn.Module) -> int:
     return sum({tensor.data_ptr(): tensor.numel() * tensor.element_size() for tensor in tensors}.values())
 
 
+def weights_checksum(model: torch.nn.Module) -> str:
+    """Return the SHA-256 of a model's parameters and buffers with their names, shapes, and number formats, wherever they lie."""
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 def freeze(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Exclude parameters from training."""
     for parameter in parameters:
