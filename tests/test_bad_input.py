@@ -419,3 +419,10 @@ def test_one_of_several_processes_tells_of_bad_input(refused, monkeypatch, capsy
     assert cli.main(["sft", "--steps", "0"]) == 2 and capsys.readouterr().err == ""
     monkeypatch.setenv("RANK", "0")
     assert "at least 1" in refused("sft", "--steps", "0")
+
+
+@pytest.mark.parametrize("flag", ["--numbers", "--page"])
+def test_rendering_over_results_is_refused(tmp_path, refused, flag):
+    results = write(tmp_path / "nano.json", "[]\n")
+    assert "holds results" in refused("evidence", "render", flag, results, "--folder", tmp_path)
+    assert results.read_text() == "[]\n"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from finetunelab import bench, cli, sft
-from finetunelab.bench import arms, rl
+from finetunelab.bench import arms, index, mixture, rl
 from finetunelab.corpus import stack
 from finetunelab.errors import UserError
 from finetunelab.runs import loss_of_rows
@@ -74,6 +74,53 @@ def test_a_step_is_timed_from_one_call_of_the_score_to_the_next():
     score.calls = [(0.0, 0.0), (9.0, 8.0), (11.0, 9.0), (14.0, 10.0)]  # the first two steps warm up
     found = score.summary(4, [100, 100, 20, 30], [50.0, 50.0, 0.5, 0.75])
     assert found == {"seconds": 2.5, "cpu_seconds": 1.0, "tokens_per_second": 10.0, "generated_per_second": 40.0, "length": 6.25}
+
+
+def test_the_index_bench_measures_each_size_beside_comparing_all(tmp_path, monkeypatch, capsys):
+    from finetunelab.retrieval import derived, indexes
+
+    monkeypatch.setattr(indexes, "FLAT_MOST", 500)
+    monkeypatch.setattr(derived, "FLAT_MOST", 500)
+    monkeypatch.setattr(indexes, "IVF_MOST", 1500)
+    monkeypatch.setattr(index, "COMPARED", 1000)
+    made = mixture.load()
+    monkeypatch.setattr(index, "load", lambda: mixture.Mixture(made.mean, made.topics, made.groups, made.own, {"1000": made.neighbors["1000"]}))
+    argv = ["bench", "index", "--sizes", "2000,100,1_000", "--queries", "10"]
+    assert cli.main([*argv, "--output", str(tmp_path)]) == 0
+    [found] = json.loads((tmp_path / "bench-cpu.json").read_text())
+    assert found["command"] == " ".join(["finetunelab", *argv]) and set(found["neighbors"]) == {"real", "mixture", "noise"}
+    rows = found["rows"]
+    assert [(row["vectors"], row["kind"]) for row in rows] == [(100, "flat"), (1000, "ivf"), (2000, "hnsw")]
+    for row in rows:
+        assert 0.9 <= row["recall"] <= 1 and row["bytes_a_vector"] > 4 * 384 * (1 if row["kind"] == "flat" else 2)
+        assert all(row[name]["per_second"] > 0 for name in ("one", "one_exact", "with_texts", "filtered"))
+        assert row["of_exact"] == pytest.approx(row["one"]["per_second"] / row["one_exact"]["per_second"]) and row["add_seconds"] > 0 < row["delete_seconds"]
+    assert rows[0]["recall"] == 1 and "2,000 vectors, hnsw:" in capsys.readouterr().out
+
+
+def test_vectors_of_the_mixture_have_the_neighbors_of_real_ones_and_noise_has_not():
+    made = mixture.load()
+    for size, real in made.neighbors.items():
+        drawn = mixture.neighbors(made.draw(int(size), 5))
+        assert all(abs(a - b) < 0.1 for mine, its in zip(drawn, real, strict=True) for a, b in zip(mine, its, strict=True))
+    noise = mixture.draw_noise(1000, len(made.mean))
+    assert mixture.neighbors(noise)[0][-1] < made.neighbors["1000"][0][0]
+    one, other = made.draw(50, 1), made.draw(50, 2)
+    assert (one == made.draw(50, 1)).all() and not (one == other).any() and one.dtype == "float32" and abs((one**2).sum(1) - 1).max() < 1e-5
+
+
+def test_a_mixture_is_fitted_to_what_it_was_drawn_from(tmp_path):
+    made = mixture.load()
+    again = mixture.fit(made.draw(3000, 1))
+    assert (again.own**2).sum() == pytest.approx((made.own**2).sum(), rel=0.35) and (again.topics**2).sum() == pytest.approx((made.topics**2).sum(), rel=0.6)
+    (tmp_path / "m.json").write_text(mixture.dumps(again))
+    assert mixture.load(tmp_path / "m.json").mean == pytest.approx(again.mean, rel=1e-3)
+
+
+@pytest.mark.parametrize("sizes", ["", "ten", "5", "1000,-3"])
+def test_sizes_that_are_none_are_refused(sizes, tmp_path, capsys):
+    assert cli.main(["bench", "index", "--sizes", sizes, "--output", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("method", arms.METHODS)

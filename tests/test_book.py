@@ -259,6 +259,39 @@ def test_tables_of_chapter_3_weigh_what_was_counted_and_leave_out_what_was_not(b
     assert table.index("| yes no | 1.00 | 0.10 |") < table.index("| count | 0.80 | 0.00 |")
 
 
+def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_path, monkeypatch):
+    from finetunelab.evidence.store import save_rows
+
+    measured = book_module("measured")
+    monkeypatch.setattr(measured, "BOOK", tmp_path)
+    (tmp_path / "evidence").mkdir()
+    tables = (measured.loop_gain, measured.loop_starts, measured.small_and_large, measured.alignment_tax, measured.methods)
+    assert {table() for table in tables} == {measured.NOT_YET}
+
+    def saved(name: str, **rows: dict) -> None:
+        """Save two seeds of each arm, whose numbers differ by 0.2."""
+        save_rows(tmp_path / "evidence" / f"{name}.csv", [
+            {"seed": seed, "arm": arm.replace("_", " "), **{k: v + 0.2 * seed if isinstance(v, float) else v for k, v in row.items()}}
+            for seed in (0, 1) for arm, row in rows.items()
+        ])
+
+    same = {"worth": 0.5, "coherence": 0.7, "score": 0.0, "KL": 0.0, "words": 30}
+    saved("D4", SFT=same, PPO=same | {"worth": 0.6, "KL": 9.0}, **{"PPO ": {"step": 1, "kl": 3.0}})
+    assert "| 1 | 0.50 | 0.60 | 0.70 | 0.00 | 9 | 30 |" in measured.loop_gain()
+    assert "| 2 | 0.70 | 0.80 | 0.90 | 0.20 | 9 | 30 |" in measured.loop_gain() and measured.loop_gain().count("\n| ") == 4
+    save_rows(tmp_path / "evidence" / "D1.csv", [
+        {"seed": seed, "arm": "from the base", "reward": reward, "worth": worth + 0.2 * seed}
+        for seed in (0, 1) for reward, worth in (("", 0.1), ("dense", 0.2), ("sparse", 0.3))
+    ])
+    assert "| from the base | 0.20 | 0.30 | 0.40 |" in measured.loop_starts()
+    saved("D5", **{"small,_PPO": {"worth": 0.7, "preferred to it": 0.5}, "large,_SFT": {"worth": 0.6, "preferred to it": 0.3}})
+    assert "| small, PPO | 0.80 |  |" in measured.small_and_large() and "| large, SFT | 0.70 | 0.40 |" in measured.small_and_large()
+    saved("D8", SFT={"followed": 0.5, "remembered": 0.6})
+    assert "| SFT | 0.600 | 0.700 |" in measured.alignment_tax()
+    saved("D7", DPO={"training FLOPs": 2e12, "inference FLOPs": 3e8, "worth": 0.5, "KL": 1.5, "wins": 0.6})
+    assert "| DPO | 2.0 | 300 | 0.60 | 1.60 | 0.70 |" in measured.methods()
+
+
 def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, monkeypatch):
     rendered = book_module("rendered")
     monkeypatch.setattr(rendered, "BOOK", tmp_path)

@@ -224,18 +224,18 @@ def test_a_store_of_another_version_is_refused(tmp_path):
 
 def test_a_full_disk_loses_only_the_click_that_met_it(store):
     store.choose("ann", IDS[0], "a")
-    pages = store._database.execute("PRAGMA page_count").fetchone()[0]
-    store._database.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store._database.ask("PRAGMA page_count")[0][0]
+    store._database.ask(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(UserError, match="full; make room"):
         store.add(Comparison("p" * 5000, f"{i}", "b") for i in range(20))
-    store._database.execute(f"PRAGMA max_page_count = {pages + 1000}")
+    store._database.ask(f"PRAGMA max_page_count = {pages + 1000}")
     assert len(store.ratings()) == 1 and list(store.comparisons()) == IDS
     store.choose("ann", IDS[1], "a")
     assert len(store.ratings()) == 2
 
 
 def test_a_store_that_cannot_be_written_says_so(store):
-    store._database.execute("PRAGMA query_only = ON")
+    store._database.ask("PRAGMA query_only = ON")
     with pytest.raises(UserError, match="make the file and its folder writable"):
         store.choose("ann", IDS[0], "a")
 

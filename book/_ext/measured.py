@@ -180,10 +180,17 @@ def real_preferences() -> str:
 
 
 def loop_gain() -> str:
-    """D4 as a table: what responses of the assistant and of the policy after PPO are like; means over the seeds."""
-    columns = {"worth": "worth", "relevance": "relevance", "coherence": "coherence", "appropriateness": "appropriateness", "words": "words", "KL": "KL"}
-    found = {arm: rows for (arm, step), rows in _over_seeds("D4", ("arm", "step")).items() if not step}
-    return table(["", *found], [[name, *(f"{_mean(rows, column):.3g}" for rows in found.values())] for column, name in columns.items() if found])
+    """D4 as a table: for each chain what responses are worth before and after PPO, and their coherence, words, score, and KL after it."""
+    found = {(seed, arm): rows[0] for (seed, arm, step), rows in _over_seeds("D4", ("seed", "arm", "step")).items() if not step}
+
+    def numbers(seed: str) -> list[str]:
+        before, after = found[seed, "SFT"], found[seed, "PPO"]
+        cells = (before["worth"], *(after[name] for name in ("worth", "coherence", "score")))
+        return [*(f"{float(cell):.2f}" for cell in cells), *(f"{float(after[name]):.0f}" for name in ("KL", "words"))]
+
+    seeds = dict.fromkeys(seed for seed, _ in found)
+    heads = ["Chain", "worth before", "after PPO", "coherence", "score", "KL", "words"]
+    return table(heads, [[str(int(seed) + 1), *numbers(seed)] for seed in seeds])
 
 
 def loop_starts() -> str:
@@ -198,6 +205,18 @@ def small_and_large() -> str:
     found = {arm: rows for (arm,), rows in _over_seeds("D5", ("arm",)).items()}
     return table(["", "worth", "small, PPO preferred"], [
         [arm, f"{_mean(rows, 'worth'):.2f}", "" if arm == "small, PPO" else f"{_mean(rows, 'preferred to it'):.2f}"] for arm, rows in found.items()
+    ])
+
+
+def methods() -> str:
+    """D7 as a table: what each method was given and what its responses are like; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("D7", ("arm",)).items()}
+    return table(["", "training TFLOP", "MFLOP an answer", "worth", "KL", "wins"], [
+        [
+            arm, f"{_mean(rows, 'training FLOPs') / 1e12:.1f}", f"{_mean(rows, 'inference FLOPs') / 1e6:,.0f}",
+            *(f"{_mean(rows, name):.2f}" for name in ("worth", "KL", "wins")),
+        ]
+        for arm, rows in found.items()
     ])
 
 
@@ -240,5 +259,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
-    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax,
+    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, methods,
 )

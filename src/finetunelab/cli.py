@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,6 +57,7 @@ def build_parser() -> Parser:
     _runs(groups)
     _grading(groups)
     _ratings(_group(groups, "ratings", "what reviewers said in the rating widget"))
+    _retrieval(groups)
     profile = _command(groups, "profile", "print profile, device, number format and the reason for it", _profile)
     profile.add_argument("name", nargs="?", help="nano, colab or gpu (default: FINETUNELAB_PROFILE, or nano)")
     return parser
@@ -119,15 +121,35 @@ def _data(group: Any) -> None:
 
 
 def _runs(groups: Any) -> None:
-    fine_tune = _command(groups, "sft", "supervised fine-tuning of a model on your own conversations; goes on where it stopped", _sft)
-    settings.add_flags(fine_tune, settings.SftSettings)
-    adapt = _command(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", _adapt)
-    settings.add_flags(adapt, settings.AdaptSettings)
-    bench = _group(groups, "bench", "how fast training is")
-    fast = _command(bench, "sft", "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults", _bench_sft)
-    settings.add_flags(fast, settings.BenchSettings)
-    loop = _command(bench, "rl", "measure our PPO beside trl's RLOO trainer", _bench_rl)
-    settings.add_flags(loop, settings.RlBenchSettings)
+    summary = "supervised fine-tuning of a model on your own conversations; goes on where it stopped"
+    _told(groups, "sft", summary, settings.SftSettings, "runs", "run_sft")
+    _told(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", settings.AdaptSettings, "runs", "run_adapt")
+    bench = _group(groups, "bench", "how fast training and searching are")
+    summary = "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults"
+    _told(bench, "sft", summary, settings.BenchSettings, "bench", "run_bench")
+    _told(bench, "rl", "measure our PPO beside trl's RLOO trainer", settings.RlBenchSettings, "bench.rl", "run_bench")
+    summary = "measure the vector store, from a thousand vectors to a million"
+    _told(bench, "index", summary, settings.IndexBenchSettings, "bench.index", "run_bench")
+
+
+def _retrieval(groups: Any) -> None:
+    summary = "make your own folder of Markdown, text and PDF files searchable; again: take in what changed"
+    _told(groups, "index", summary, settings.IndexSettings, "retrieval.folder", "index_folder", "DIR")
+    summary = "show the passages nearest to a question, with their sources"
+    _told(groups, "ask", summary, settings.AskSettings, "retrieval.folder", "ask", "QUESTION")
+
+
+def _told(parent: Any, name: str, summary: str, kind: type, module: str, function: str, *given: str) -> None:
+    """Add a command that calls a function with what is given to it and with its settings, from flags and a recipe."""
+
+    def call(args: argparse.Namespace) -> None:
+        asked = settings.read(kind, vars(args), args.config)
+        getattr(import_module(f".{module}", __package__), function)(*(getattr(args, word) for word in given), asked)
+
+    parser = _command(parent, name, summary, call)
+    for word in given:
+        parser.add_argument(word)
+    settings.add_flags(parser, kind)
 
 
 def _grading(groups: Any) -> None:
@@ -176,12 +198,25 @@ def _evidence_render(args: argparse.Namespace) -> None:
     from .files import write_text
 
     page, numbers = render(args.folder)
+    for path in filter(None, (args.numbers, args.page)):
+        _spare_results(path)
     if args.numbers:
         write_text(args.numbers, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
     if args.page:
         write_text(args.page, page)
     elif not args.numbers:
         print(page)
+
+
+def _spare_results(path: str) -> None:
+    """Raise UserError if a file to be written holds results, which took hours to measure."""
+    from .evidence import load
+
+    try:
+        load(path)
+    except UserError:
+        return
+    raise UserError(f"{path} holds results, which would be lost", "name another file to write to")
 
 
 def _evidence_list(args: argparse.Namespace) -> None:
@@ -282,34 +317,6 @@ def _data_check(args: argparse.Namespace) -> None:
     else:
         columns = {"text": args.text_column, "label": label}
     print(check_file(args.file, columns))
-
-
-def _sft(args: argparse.Namespace) -> None:
-    asked = settings.read(settings.SftSettings, vars(args), args.config)
-    from .runs import run_sft
-
-    run_sft(asked)
-
-
-def _adapt(args: argparse.Namespace) -> None:
-    asked = settings.read(settings.AdaptSettings, vars(args), args.config)
-    from .runs import run_adapt
-
-    run_adapt(asked)
-
-
-def _bench_sft(args: argparse.Namespace) -> None:
-    asked = settings.read(settings.BenchSettings, vars(args), args.config)
-    from .bench import run_bench
-
-    run_bench(asked)
-
-
-def _bench_rl(args: argparse.Namespace) -> None:
-    asked = settings.read(settings.RlBenchSettings, vars(args), args.config)
-    from .bench.rl import run_bench
-
-    run_bench(asked)
 
 
 def _assignment_make(args: argparse.Namespace) -> None:

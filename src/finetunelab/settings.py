@@ -1,4 +1,4 @@
-"""The settings of a training run: each is a field here, a flag of the command, and a key of a recipe in YAML. A flag wins over the file.
+"""The settings of a command: each is a field here, a flag of the command, and a key of a recipe in YAML. A flag wins over the file.
 
 Nothing heavy is imported, so that ``--help`` need not wait for it.
 """
@@ -131,6 +131,34 @@ class RlBenchSettings:
     rounds: int = option(5, "rounds of each arm, in alternation", least=1)
     kl_weight: float = option(0.02, "above zero, so that both arms ask a reference", above=0)
     output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of another model or other settings stays")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexSettings:
+    """What becomes of a folder of documents."""
+
+    store: str = option("finetunelab-store", "the folder of the vector store; made if it is missing, and may hold several folders of documents")
+    embedder: str | None = option(None, "minilm, or the directory of a sentence encoder (default: the store's own, or minilm)")
+    words: int = option(120, "words of a passage, at most", least=10)
+    overlap: int = option(20, "words at most that a passage repeats from the one before it", least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """How a question is answered from a vector store."""
+
+    store: str = option("finetunelab-store", "the folder of the vector store")
+    passages: int = option(3, "how many passages are shown", least=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexBenchSettings:
+    """How fast the vector store is measured, and how much it finds."""
+
+    sizes: str = option("1000,10000,100000,1000000", "numbers of vectors, with commas")
+    queries: int = option(200, "questions, asked one at a time", least=10)
+    texts: int = option(0, "real texts to fit the mixture to anew, with the real encoder (default: 0, as it was fitted before)", least=0)
+    output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of other settings stays")
 
 
 def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:

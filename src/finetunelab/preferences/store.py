@@ -10,24 +10,20 @@ import hashlib
 import json
 import math
 import random
-import sqlite3
-import threading
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, near, unknown
+from ..database import Database
+from ..errors import UserError, unknown
 from ..worlds.responses import Grades
 
 CHOICES = ("a", "b", "tie", "skip")
 SCALES = Grades._fields
 LEVELS = (0.0, 0.5, 1.0)  # of a grade: low, middle, high
 SCHEMA = 1
-PATIENCE = 30.0  # seconds that a click waits for those of other notebooks
 MARK = 0x46544C31  # SQLite's application_id: tells this store from databases of other programs
 TABLES = (
     "CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, prompt TEXT NOT NULL, response_a TEXT NOT NULL, response_b TEXT NOT NULL)",
@@ -109,42 +105,7 @@ class RatingStore:
 
     def __init__(self, path: str | Path, seed: int = 0, existing: bool = False):
         self.path, self.seed = Path(path), seed
-        parent = self.path.absolute().parent
-        if self.path.is_dir():
-            raise UserError(f"{path} is a folder", "name a file in it, such as ratings.sqlite")
-        if not parent.is_dir():
-            raise UserError(f"there is no folder {parent} for {self.path.name}", "make it first, or name another file")
-        if existing and not self.path.exists():
-            close = near(self.path.name, [file.name for file in parent.iterdir()], most=1)
-            raise UserError(f"there is no store of ratings {path}", f"did you mean {close[0]}?" if close else "check the path")
-        # JupyterLab may answer a widget's clicks in another thread than the one that runs cells. The lock lets them take turns.
-        self._turn = threading.RLock()
-        with self._explained():
-            self._database = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
-        try:
-            self._set_up()
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _set_up(self) -> None:
-        with self._explained():
-            mark, version = (self._ask(f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version"))
-            made = self._ask("SELECT COUNT(*) FROM sqlite_master")[0][0]
-        if made and mark != MARK:
-            raise UserError(f"{self.path} is a database of another program", "name a new file for the ratings")
-        if made and version != SCHEMA:
-            mend = "use the version of finetunelab that wrote it, or name a new file"
-            raise UserError(f"{self.path} is a store of version {version}, and this is version {SCHEMA}", mend)
-        with self._explained():
-            # A write-ahead log: readers and one writer do not wait for each other, and what was committed outlives a killed process.
-            self._patiently("PRAGMA journal_mode = WAL")
-            for pragma in ("synchronous = FULL", "foreign_keys = ON"):
-                self._ask(f"PRAGMA {pragma}")
-        if not made:
-            with self._writing():
-                for statement in (*TABLES, f"PRAGMA application_id = {MARK}", f"PRAGMA user_version = {SCHEMA}"):
-                    self._ask(statement)
+        self._database = Database(path, "store of ratings", MARK, SCHEMA, TABLES, existing)
 
     def close(self) -> None:
         """Close the file. Nothing is lost without it."""
@@ -155,23 +116,23 @@ class RatingStore:
     def add(self, comparisons: Iterable[Comparison | Mapping[str, Any]]) -> list[str]:
         """Put comparisons into the store and return their ids; those that are there already stay as they are."""
         found = [Comparison.of(row) for row in comparisons]
-        with self._writing():
+        with self._database.writing():
             for one in found:
-                self._ask("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?)", one.id, one.prompt, one.response_a, one.response_b)
+                self._database.ask("INSERT OR IGNORE INTO items VALUES (?, ?, ?, ?)", one.id, one.prompt, one.response_a, one.response_b)
         return [one.id for one in found]
 
     def comparisons(self) -> dict[str, Comparison]:
         """Return all comparisons by their ids, in the order in which they were added."""
-        with self._explained():
-            return {key: Comparison(*texts) for key, *texts in self._ask("SELECT * FROM items ORDER BY rowid")}
+        with self._database.explained():
+            return {key: Comparison(*texts) for key, *texts in self._database.ask("SELECT * FROM items ORDER BY rowid")}
 
     def first(self, rater: str, item: str) -> str:
         """Return which response this rater sees first, on the left: "a" or "b". Drawn by a coin the first time, and kept."""
-        with self._writing():
+        with self._database.writing():
             self._known(rater, item)
             drawn = random.Random(f"sides/{self.seed}/{rater}/{item}").choice("ab")
-            self._ask("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", rater, item, drawn)
-            return self._ask("SELECT first FROM sides WHERE rater = ? AND item = ?", rater, item)[0][0]
+            self._database.ask("INSERT OR IGNORE INTO sides VALUES (?, ?, ?)", rater, item, drawn)
+            return self._database.ask("SELECT first FROM sides WHERE rater = ? AND item = ?", rater, item)[0][0]
 
     # What a rater does ----------------------------------------------------------------------------------------------------------
 
@@ -181,9 +142,9 @@ class RatingStore:
             raise UserError(f"{seconds!r} is no number of seconds", "give a number, 0 or more, or None")
         if choice not in CHOICES:
             raise unknown("choice", str(choice), CHOICES)
-        with self._writing():
+        with self._database.writing():
             self._known(rater, item)
-            if self._ask(f"SELECT 1 FROM clicks WHERE rater = ? AND item = ? AND {STANDING}", rater, item):
+            if self._database.ask(f"SELECT 1 FROM clicks WHERE rater = ? AND item = ? AND {STANDING}", rater, item):
                 raise UserError(f"{rater} has rated comparison {item} already", "undo that rating first")
             self._click(rater, item, "choice", value=choice, seconds=seconds)
 
@@ -195,7 +156,7 @@ class RatingStore:
             raise unknown("scale", str(scale), SCALES)
         if value is not None and (isinstance(value, bool) or value not in LEVELS):
             raise UserError(f"{value!r} is no grade", "give 0, .5 or 1")
-        with self._writing():
+        with self._database.writing():
             self._known(rater, item)
             self._click(rater, item, "grade", response=response, scale=scale, value=None if value is None else float(value))
 
@@ -204,8 +165,9 @@ class RatingStore:
 
         Its grades stay, to be changed or kept when it is rated again.
         """
-        with self._writing():
-            for number, item in self._ask(f"SELECT number, item FROM clicks WHERE rater = ? AND {STANDING} ORDER BY number DESC", rater):
+        with self._database.writing():
+            standing = f"SELECT number, item FROM clicks WHERE rater = ? AND {STANDING} ORDER BY number DESC"
+            for number, item in self._database.ask(standing, rater):
                 if among is None or item in among:
                     self._click(rater, item, "undo", undoes=number)
                     return item
@@ -213,7 +175,7 @@ class RatingStore:
 
     def add_ratings(self, ratings: Iterable[Rating], comparisons: Iterable[Comparison | Mapping[str, Any]] = ()) -> None:
         """Record finished ratings, of a simulated panel for example, and add comparisons: all of it, or nothing where one cannot be."""
-        with self._writing():
+        with self._database.writing():
             self.add(comparisons)
             for rating in ratings:
                 self.choose(rating.rater, rating.item, rating.choice, rating.seconds)
@@ -225,8 +187,8 @@ class RatingStore:
 
     def ratings(self, raters: Sequence[str] | None = None) -> list[Rating]:
         """Return the ratings that stand, of some raters or of all, in the order in which they were made. UserError for an unknown rater."""
-        with self._explained():
-            rows = self._ask(
+        with self._database.explained():
+            rows = self._database.ask(
                 f"SELECT rater, item, value, seconds, first FROM clicks LEFT JOIN sides USING (rater, item) WHERE {STANDING} ORDER BY number")
             grades = self._grades()
         names = sorted({row[0] for row in rows})
@@ -240,81 +202,33 @@ class RatingStore:
 
     def given(self, rater: str) -> tuple[dict[str, str], dict[str, dict[str, dict[str, float]]]]:
         """Return by item what one rater has chosen, and what they have graded, of comparisons not yet chosen on as well."""
-        with self._explained():
-            chosen = dict(self._ask(f"SELECT item, value FROM clicks WHERE rater = ? AND {STANDING}", rater))
+        with self._database.explained():
+            chosen = dict(self._database.ask(f"SELECT item, value FROM clicks WHERE rater = ? AND {STANDING}", rater))
             return chosen, {item: grades for (name, item), grades in self._grades().items() if name == rater}
 
     def clicks(self, rater: str) -> list[dict[str, Any]]:
         """Return all that a rater clicked, in order, what was taken back as well: dicts of the columns that a kind of click has."""
         names = ("number", "item", "kind", "response", "scale", "value", "seconds", "undoes", "at")
-        with self._explained():
-            rows = self._ask(f"SELECT {', '.join(names)} FROM clicks WHERE rater = ? ORDER BY number", rater)
+        with self._database.explained():
+            rows = self._database.ask(f"SELECT {', '.join(names)} FROM clicks WHERE rater = ? ORDER BY number", rater)
         return [{name: value for name, value in zip(names, row, strict=True) if value is not None} for row in rows]
 
     # SQLite ---------------------------------------------------------------------------------------------------------------------
 
-    def _ask(self, statement: str, *values: Any) -> list[tuple]:
-        return self._database.execute(statement, values).fetchall()
-
     def _grades(self) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
         """Return by rater and item the grades of each response; of the clicks on one scale the last counts."""
         found: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-        for rater, item, response, scale, value, _ in self._ask(GRADED):
+        for rater, item, response, scale, value, _ in self._database.ask(GRADED):
             if value is not None:
                 found.setdefault((rater, item), {}).setdefault(response, {})[scale] = value
         return found
 
-    def _patiently(self, statement: str) -> None:
-        # Two notebooks that open a new file at the same moment: the switch to the log does not wait for the other as writes do.
-        until = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self._ask(statement)
-                return
-            except sqlite3.OperationalError as problem:
-                if "locked" not in str(problem) or time.monotonic() > until:
-                    raise
-                time.sleep(0.05)
-
     def _known(self, rater: str, item: str) -> None:
         if not isinstance(rater, str) or not rater.strip():
             raise UserError(f"{rater!r} is no name of a rater", "give a name, such as ann")
-        if not isinstance(item, str) or not self._ask("SELECT 1 FROM items WHERE id = ?", item):
+        if not isinstance(item, str) or not self._database.ask("SELECT 1 FROM items WHERE id = ?", item):
             raise UserError(f"there is no comparison {item!r} in {self.path}", "add it first")
 
     def _click(self, rater: str, item: str, kind: str, **more: Any) -> None:
         row = {"rater": rater, "item": item, "kind": kind, "at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), **more}
-        self._ask(f"INSERT INTO clicks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", *row.values())
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Hold the right to write; commit at the end, or undo all of it if something goes wrong. One inside another is part of it."""
-        with self._turn, self._explained():
-            if self._database.in_transaction:
-                yield
-                return
-            self._ask("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._ask("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:  # a full disk ends it by itself
-                    self._ask("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        with self._turn:
-            try:
-                yield
-            except sqlite3.Error as problem:
-                mends = {
-                    "not a database": "name another file, or move this one away",
-                    "malformed": "restore it from a copy",
-                    "locked": "another program holds it: close that, then click again",
-                    "full": "make room, then click again: all ratings before this one are kept",
-                    "readonly": "make the file and its folder writable, or copy it to a folder that is",
-                    "unable to open": "make the file and its folder writable, or name another place",
-                }
-                mend = next((mend for words, mend in mends.items() if words in str(problem)), "all ratings before this one are kept")
-                raise UserError(f"{self.path} cannot be used as a store of ratings: {problem}", mend) from problem
+        self._database.ask(f"INSERT INTO clicks ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", *row.values())

@@ -1,0 +1,9 @@
+"""Forgets that the lead changes by beta."""
+
+
+def dpo(policy_chosen, policy_rejected, reference_chosen, reference_rejected, beta):
+    lead = beta * ((policy_chosen - reference_chosen) - (policy_rejected - reference_rejected))
+    loss = np.logaddexp(0.0, -lead)
+    wrong = np.exp(-np.logaddexp(0.0, lead))
+    push = wrong / len(lead)
+    return float(loss.mean()), -push, push
