@@ -17,9 +17,10 @@ from finetunelab.plots import COLORS, save, style
 ARMS = (FREE, TUNED, TRUTH, BEST_OF_N)
 NAMES = {"score": "score it is trained for", "worth": "true worth"}
 ALT = (
-    "Two panels over the distance from the SFT model, the square root of the KL. Above, the score that each policy is trained for, in standard "
-    "deviations; below, what its responses are truly worth, with a fitted curve. Four kinds of points, one for each checkpoint or number of "
-    "candidates: PPO without a penalty, with the tuned one, with the true grades as reward, and best of n."
+    "Two panels over the distance from the SFT model, the square root of the KL, up to 14. Above, the score that each policy is trained for: all rise. "
+    "Below, what the responses are truly worth. Without a penalty it rises a little, turns at a distance of about 3, and falls far below the start. "
+    "With the tuned penalty the policy stays within a distance of 5, with a worth of about 0.9. With the true grades as reward it goes twice as "
+    "far, and the worth stays high. Best of n reaches as high a worth within a distance of 2."
 )
 
 

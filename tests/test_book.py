@@ -265,7 +265,7 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
     measured = book_module("measured")
     monkeypatch.setattr(measured, "BOOK", tmp_path)
     (tmp_path / "evidence").mkdir()
-    tables = (measured.loop_gain, measured.loop_starts, measured.small_and_large, measured.alignment_tax, measured.methods)
+    tables = (measured.loop_gain, measured.loop_starts, measured.small_and_large, measured.alignment_tax, measured.overoptimized, measured.methods)
     assert {table() for table in tables} == {measured.NOT_YET}
 
     def saved(name: str, **rows: dict) -> None:
@@ -286,6 +286,13 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
     assert "| from the base | 0.20 | 0.30 | 0.40 |" in measured.loop_starts()
     saved("D5", **{"small,_PPO": {"worth": 0.7, "preferred to it": 0.5}, "large,_SFT": {"worth": 0.6, "preferred to it": 0.3}})
     assert "| small, PPO | 0.80 |  |" in measured.small_and_large() and "| large, SFT | 0.70 | 0.40 |" in measured.small_and_large()
+    save_rows(tmp_path / "evidence" / "D6.csv", [
+        *({"seed": 0, "arm": arm, "half": half, "step": step, "worth": worth}
+          for arm in ("no penalty", "tuned penalty", "true grades as reward")
+          for half, worths in (("A", (0.1, 0.9, 0.3)), ("B", (0.2, 0.4, 0.8))) for step, worth in zip((0, 8, 16), worths, strict=True)),
+        {"seed": 0, "arm": "best of n", "n": 2, "worth": 0.5},
+    ])
+    assert "| 1 |" + 3 * " 0.20, 0.40, 0.80 |" in measured.overoptimized(), "the peak is where half A has it"
     saved("D8", SFT={"followed": 0.5, "remembered": 0.6})
     assert "| SFT | 0.600 | 0.700 |" in measured.alignment_tax()
     saved("D7", DPO={"training FLOPs": 2e12, "inference FLOPs": 3e8, "worth": 0.5, "KL": 1.5, "wins": 0.6})

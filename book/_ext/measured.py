@@ -208,6 +208,24 @@ def small_and_large() -> str:
     ])
 
 
+def overoptimized() -> str:
+    """D6 as a table: for each chain the worth at the start, at the peak picked on half A, and at the end, measured on half B."""
+    from finetunelab.experiments.overoptimization import FREE, MEASURED, PICKED, TRUTH, TUNED
+
+    found = {
+        (seed, arm, half, int(step)): float(rows[0]["worth"])
+        for (seed, arm, half, step), rows in _over_seeds("D6", ("seed", "arm", "half", "step")).items() if half
+    }
+
+    def course(seed: str, arm: str) -> str:
+        picked, ours = ({step: worth for (s, a, h, step), worth in found.items() if (s, a, h) == (seed, arm, half)} for half in (PICKED, MEASURED))
+        places = (min(ours), max(sorted(picked), key=picked.get), max(ours))
+        return ", ".join(f"{ours[place]:.2f}" for place in places)
+
+    seeds = dict.fromkeys(seed for seed, *_ in found)
+    return table(["Chain", *(arms := (FREE, TUNED, TRUTH))], [[str(int(seed) + 1), *(course(seed, arm) for arm in arms)] for seed in seeds])
+
+
 def methods() -> str:
     """D7 as a table: what each method was given and what its responses are like; means over the seeds."""
     found = {arm: rows for (arm,), rows in _over_seeds("D7", ("arm",)).items()}
@@ -259,5 +277,5 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
-    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, methods,
+    real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, overoptimized, methods,
 )
