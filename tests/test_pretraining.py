@@ -196,3 +196,19 @@ def test_a_shipped_base_says_what_each_draw_gave_and_whether_its_goals_are_reach
     rows = {line.split(" | ")[0]: line.split(" | ")[-1] for line in (target / "README.md").read_text().splitlines() if " at least " in line}
     assert [verdict.strip(" |") for verdict in rows.values()] == ["yes", "on average", "no"]
     assert set(json.loads(pretraining.CHECKSUMS.read_text())) == {"another", "nano"} and not (target / "stale.json").exists()
+
+
+def test_what_is_shipped_has_been_measured_on_every_draw(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining, "CHECKPOINTS", tmp_path / "package")
+    monkeypatch.setattr(pretraining, "CHECKSUMS", tmp_path / "checksums.json")
+    built, said = tmp_path / "tiny", []
+    built.mkdir()
+    (built / "model.safetensors").write_bytes(b"weights")
+    lies = pretraining.measured(
+        built, lambda directory, seed, n: {"found": seed / n}, lambda directory: (directory / "report.json").read_text(), 1_000, said.append
+    )
+    assert lies == tmp_path / "package" / "tiny" and (lies / "model.safetensors").read_bytes() == b"weights"
+    report = json.loads((lies / "report.json").read_text())
+    assert report == {"data_seeds": list(pretraining.DRAWS), "measured": {"found": [1.0, 1.001, 1.002, 1.003, 1.004]}, "asked": 1_000}
+    assert json.loads((lies / "README.md").read_text()) == report and said == ["found: 1.002"]
+    assert json.loads((tmp_path / "checksums.json").read_text())["tiny"]

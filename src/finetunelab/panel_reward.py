@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 
 import torch
 
@@ -19,7 +18,7 @@ from .assistant import SEED
 from .experiments import reviewers
 from .files import write_text
 from .models import load_tokenizer, save_model
-from .pretraining import DRAWS, put
+from .pretraining import measured
 from .reward import load_reward_model
 from .stats import t_interval
 
@@ -56,13 +55,7 @@ def measure(directory: Path | str, data_seed: int, n: int) -> dict[str, float]:
 
 def ship(directory: Path, n: int = 1_000, say: Callable[[str], None] = print) -> Path:
     """Measure a finished one on ``DRAWS``, write its card, and put it into the package; return where it lies there."""
-    directory = Path(directory)
-    draws = [measure(directory, seed, n) for seed in DRAWS]
-    measured = {key: [round(draw[key], 4) for draw in draws] for key in draws[0]}
-    say(", ".join(f"{key}: {fmean(values):.3f}" for key, values in measured.items()))
-    write_text(directory / "report.json", json.dumps({"data_seeds": DRAWS, "measured": measured, "asked": n}, indent=1) + "\n")
-    write_text(directory / "README.md", card(directory))
-    return put(directory)
+    return measured(directory, measure, card, n, say)
 
 
 def card(directory: Path) -> str:

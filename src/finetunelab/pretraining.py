@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -164,6 +165,22 @@ def ship(directory: Path, say: Callable[[str], None] = print) -> Path:
     }
     (directory / "report.json").write_text(json.dumps(recorded, indent=1) + "\n")
     (directory / "README.md").write_text(model_card(directory))
+    return put(directory)
+
+
+def measured(
+    directory: Path | str, measure: Callable[[Path, int, int], dict[str, float]], card: Callable[[Path], str], n: int, say: Callable[[str], None]
+) -> Path:
+    """Measure a finished checkpoint on ``DRAWS``, write its report and its card, and put it into the package; return where it lies there.
+
+    ``measure`` takes the directory, a data seed, and how much to ask; ``card`` makes the model card from what lies in the directory.
+    """
+    directory = Path(directory)
+    draws = [measure(directory, seed, n) for seed in DRAWS]
+    found = {key: [round(draw[key], 4) for draw in draws] for key in draws[0]}
+    say(", ".join(f"{key}: {fmean(values):.3f}" for key, values in found.items()))
+    write_text(directory / "report.json", json.dumps({"data_seeds": DRAWS, "measured": found, "asked": n}, indent=1) + "\n")
+    write_text(directory / "README.md", card(directory))
     return put(directory)
 
 

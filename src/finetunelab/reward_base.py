@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from . import worlds
@@ -20,7 +19,7 @@ from .assistant import SEED, as_conversation, drawn
 from .files import write_text
 from .models import load_tokenizer, save_model
 from .preferences.store import preference
-from .pretraining import DRAWS, put
+from .pretraining import measured
 from .reward import fit, load_reward_model, margins, reward_model, score
 from .stats import spearman, t_interval
 from .training import TrainConfig
@@ -77,13 +76,7 @@ def measure(directory: Path | str, data_seed: int, n: int) -> dict[str, float]:
 
 def ship(directory: Path, n: int = 300, say: Callable[[str], None] = print) -> Path:
     """Measure a finished one on ``DRAWS``, write its card, and put it into the package; return where it lies there."""
-    directory = Path(directory)
-    draws = [measure(directory, seed, n) for seed in DRAWS]
-    measured = {key: [round(draw[key], 4) for draw in draws] for key in draws[0]}
-    say(", ".join(f"{key}: {fmean(values):.3f}" for key, values in measured.items()))
-    write_text(directory / "report.json", json.dumps({"data_seeds": DRAWS, "measured": measured, "asked": n}, indent=1) + "\n")
-    write_text(directory / "README.md", card(directory))
-    return put(directory)
+    return measured(directory, measure, card, n, say)
 
 
 def card(directory: Path) -> str:
