@@ -130,10 +130,10 @@ def test_a_click_on_what_is_not_shown_changes_nothing(store, session, item):
 
 
 def test_what_the_store_refuses_reaches_the_screen(store, session):
-    store._database.execute("PRAGMA query_only = ON")
+    store._database.ask("PRAGMA query_only = ON")
     session.handle(choose(IDS[0]))
     assert "writable" in session.state["problem"] and session.state["item"] == IDS[0]
-    store._database.execute("PRAGMA query_only = OFF")
+    store._database.ask("PRAGMA query_only = OFF")
     session.handle(choose(IDS[0]))
     assert session.state["problem"] == "" and session.state["item"] == IDS[1]
 
