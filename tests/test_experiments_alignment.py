@@ -233,6 +233,7 @@ def test_every_start_is_swept_with_its_rewards_on_a_seed_that_is_not_reported(no
 
 
 @pytest.mark.parametrize(("name", "keys", "tried", "chosen"), [
+    ("D1", ("arm", "reward"), dict.fromkeys(start.RATES, start.RATE_SWEEP), start.RATES),
     ("D5", ("arm",), {(arm,): rates for arm, rates in start.SMALL_SWEEP.items()}, {(arm,): rate for arm, rate in start.SMALL_RATES.items()}),
 ])
 def test_rates_of_starts_are_the_best_of_their_sweeps(name, keys, tried, chosen):

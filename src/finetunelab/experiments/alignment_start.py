@@ -36,8 +36,8 @@ SFT_STEPS = 300  # of the other, on rows of text; the tokens that they read are 
 STEP_TOKENS = PPOConfig.responses * TOKENS  # a step of PPO is charged for, whether or not responses end early
 SPARSE = 1.0  # standard deviations above the mean of written responses: what the sparse reward pays for, and it pays for nothing else
 FROM_BASE, SFT_FIRST = "from the base", "SFT first"
-RATE_SWEEP = (1e-4, 3e-4, 1e-3)  # of PPO, tried with each start and reward
-RATES = {(arm, kind): 3e-4 for arm in (FROM_BASE, SFT_FIRST) for kind in ("dense", "sparse")}
+RATE_SWEEP = (3e-5, 1e-4, 3e-4, 1e-3)  # of PPO, tried with each start and reward
+RATES = {(arm, kind): rate for arm, rate in ((FROM_BASE, 3e-5), (SFT_FIRST, 1e-4)) for kind in ("dense", "sparse")}
 
 SMALL_STEPS = 1_500
 SMALL_SWEEP = {"SFT": (1e-3, 3e-3, 1e-2), "PPO": (3e-4, 1e-3, 3e-3)}
