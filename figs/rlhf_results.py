@@ -34,7 +34,8 @@ def comparisons() -> plt.Figure:
 FIGURES = {
     "comparisons": (
         comparisons,
-        "ALT",
+        "Share of clicks guessed against the number of comparisons, from 300 to 9,600: two curves for reward models from two starts, one for a bag of "
+        "words, and above them a dashed line, the best possible guess.",
     ),
 }
 
