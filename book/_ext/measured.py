@@ -210,20 +210,16 @@ def small_and_large() -> str:
 
 def overoptimized() -> str:
     """D6 as a table: for each chain the worth at the start, at the peak picked on half A, and at the end, measured on half B."""
-    from finetunelab.experiments.overoptimization import FREE, MEASURED, PICKED, TRUTH, TUNED
+    from finetunelab.experiments.overoptimization import FREE, TRUTH, TUNED, course
 
-    found = {
-        (seed, arm, half, int(step)): float(rows[0]["worth"])
-        for (seed, arm, half, step), rows in _over_seeds("D6", ("seed", "arm", "half", "step")).items() if half
-    }
+    found = _over_seeds("D6", ("seed", "arm"))
 
-    def course(seed: str, arm: str) -> str:
-        picked, ours = ({step: worth for (s, a, h, step), worth in found.items() if (s, a, h) == (seed, arm, half)} for half in (PICKED, MEASURED))
-        places = (min(ours), max(sorted(picked), key=picked.get), max(ours))
-        return ", ".join(f"{ours[place]:.2f}" for place in places)
+    def told(seed: str, arm: str) -> str:
+        looks = [{"step": int(row["step"]), "half": row["half"], "worth": float(row["worth"])} for row in found[seed, arm]]
+        return ", ".join(f"{worth:.2f}" for worth in course(looks))
 
-    seeds = dict.fromkeys(seed for seed, *_ in found)
-    return table(["Chain", *(arms := (FREE, TUNED, TRUTH))], [[str(int(seed) + 1), *(course(seed, arm) for arm in arms)] for seed in seeds])
+    seeds = dict.fromkeys(seed for seed, _ in found)
+    return table(["Chain", *(arms := (FREE, TUNED, TRUTH))], [[str(int(seed) + 1), *(told(seed, arm) for arm in arms)] for seed in seeds])
 
 
 def methods() -> str:

@@ -7,13 +7,14 @@ some turns ago and answers requests for advice: what chapter 3 talks with and ch
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from . import worlds
+from .cards import measured_table
 from .files import write_text
 from .models import load_model, load_tokenizer, save_model
 from .pretraining import DRAWS, number_format, put
@@ -166,8 +167,8 @@ def card(directory: Path) -> str:
         "## Measured", "",
         f"Share of {report['asked']} test instructions followed, by the rule that comes with each; mean and 95 % interval over the data seeds "
         f"{', '.join(map(str, report['data_seeds']))}.", "",
-        *_table("instructions", "followed", followed),
-        *([f"On {report['asked']} others of each sort:", "", *_table("", "measured", other)] if other else []),
+        *measured_table("instructions", "followed", followed),
+        *([f"On {report['asked']} others of each sort:", "", *measured_table("", "measured", other)] if other else []),
         "## Limits", "",
         "It knows one invented town and the kinds of instruction it was trained on. Of kinds that it was not trained on it follows "
         f"{'none' if fmean(draws['kinds']) < 0.005 else 'hardly any'}. Use it to learn from, not to rely on.",
@@ -178,8 +179,3 @@ def card(directory: Path) -> str:
 def _amounts(data: Mapping[str, int]) -> str:
     names = {"instructions": "instructions with answers", "dialogues": "conversations", "responses": "requests with good responses"}
     return ", ".join(f"{n:,} {names[world]}" for world, n in data.items())
-
-
-def _table(head: str, measure: str, rows: Sequence[tuple[str, Any]]) -> list[str]:
-    lines = [f"| {name} | {found.estimate:.3f} | {found.low:.3f} to {found.high:.3f} |" for name, found in rows]
-    return [f"| {head} | {measure} | interval |", "|---|---|---|", *lines, ""]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from .stats import t_interval
+from .stats import Interval, t_interval
 
 # The least each skill must reach, so that the chapters have something to build on; None where a value is only reported.
 GOALS: dict[str, tuple[str, float | None]] = {
@@ -18,6 +19,12 @@ GOALS: dict[str, tuple[str, float | None]] = {
     "fewshot_k8": ("patterns, two random label words, 8 demonstrations", 0.95),
     "fewshot_unseen_k8": ("the same, on concepts and a domain never shown as patterns", 0.80),
 }
+
+
+def measured_table(head: str, measure: str, rows: Sequence[tuple[str, Interval]]) -> list[str]:
+    """Return a table of what was measured, with its intervals, as lines of Markdown."""
+    lines = [f"| {name} | {found.estimate:.3f} | {found.low:.3f} to {found.high:.3f} |" for name, found in rows]
+    return [f"| {head} | {measure} | interval |", "|---|---|---|", *lines, ""]
 
 
 def training_flops(recipe: dict) -> float:

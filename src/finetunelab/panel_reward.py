@@ -15,6 +15,7 @@ import torch
 
 from . import worlds
 from .assistant import SEED
+from .cards import measured_table
 from .experiments import reviewers
 from .files import write_text
 from .models import load_tokenizer, save_model
@@ -80,8 +81,7 @@ def card(directory: Path) -> str:
         "## Measured", "",
         f"On {report['asked']:,} test comparisons; mean and 95 % interval over the data seeds {', '.join(map(str, report['data_seeds']))}, "
         "each with a panel of its own.", "",
-        "| measure | value | interval |", "|---|---|---|",
-        *(f"| {names[key]} | {found[key].estimate:.3f} | {found[key].low:.3f} to {found[key].high:.3f} |" for key in names), "",
+        *measured_table("measure", "value", [(name, found[key]) for key, name in names.items()]),
         "## Limits", "",
         "It is a guess at what one invented panel likes, from noisy clicks. A policy that is trained hard to please it finds out where the guess is wrong: "
         "that is what chapter 4 shows.", "",

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import worlds
 from .assistant import SEED, as_conversation, drawn
+from .cards import measured_table
 from .files import write_text
 from .models import load_tokenizer, save_model
 from .preferences.store import preference
@@ -96,8 +97,7 @@ def card(directory: Path) -> str:
         f"{made['cost']['flops'] / 1e12:.0f} TFLOP.", "",
         "## Measured", "",
         f"On {report['asked']} test responses; mean and 95 % interval over the data seeds {', '.join(map(str, report['data_seeds']))}.", "",
-        "| measure | value | interval |", "|---|---|---|",
-        *(f"| {names[key]} | {value.estimate:.3f} | {value.low:.3f} to {value.high:.3f} |" for key, value in found.items()), "",
+        *measured_table("measure", "value", [(names[key], value) for key, value in found.items()]),
         "## Limits", "",
         "It knows the sixteen subjects of one invented town. How a response is put it does not judge.", "",
     ])

@@ -74,6 +74,11 @@ def worth(rows: Sequence[dict], texts: Sequence[str]) -> list[float]:
     return [reward(grade(row, text)) for row, text in zip(rows, texts, strict=True)]
 
 
+def words(texts: Sequence[str]) -> float:
+    """Return the mean number of words."""
+    return fmean(len(text.split()) for text in texts)
+
+
 def wins(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return how often the first is worth more than the second; a tie counts half."""
     return fmean((a > b) + 0.5 * (a == b) for a, b in zip(ours, theirs, strict=True))
@@ -179,7 +184,7 @@ def loop(seed: int, data_seed: int, chain: Chain = Chain(), n_test: int = N_TEST
         table.append({
             "arm": arm, "worth": fmean(values[arm]), "score": float(said[arm].scores.mean()),
             **{name: fmean(getattr(given, name) for given in grades) for name in grades[0]._fields},
-            "words": fmean(len(text.split()) for text in said[arm].texts), "ended": float(said[arm].ended.float().mean()),
+            "words": words(said[arm].texts), "ended": float(said[arm].ended.float().mean()),
             "KL": float(said[arm].kl.sum(1).mean()),
         })
     watched = ("step", "score", "kl", "entropy", "clip_fraction", "length")

@@ -30,7 +30,7 @@ from ..reward import prepare_pairs
 from ..sft import Conversation
 from . import Claim, Measurement, measures, reviewers, seed_of_data
 from .adaptation import SWEEP_SEED, config
-from .alignment import KL_WEIGHT, POLICY, PROMPTS, RATE, TOKENS, asked, in_own_units, respond, rewards_by, wins, worth
+from .alignment import KL_WEIGHT, POLICY, PROMPTS, RATE, TOKENS, asked, in_own_units, respond, rewards_by, wins, words, worth
 from .knowledge import steps_for
 from .reviewers import BATCH, requests
 
@@ -182,11 +182,6 @@ def answered(shared: Shared, model: PreTrainedModel, rows: Sequence[dict], seed:
         "inference FLOPs": ours.sampling(request_tokens(shared.tokenizer, said.prompts), written), "worth": fmean(values),
         "score": float(said.scores.mean()), "KL": float(said.kl.sum(1).mean()), "words": words(said.texts), "tokens": written,
     }, values
-
-
-def words(texts: Sequence[str]) -> float:
-    """Return the mean number of words."""
-    return fmean(len(text.split()) for text in texts)
 
 
 def best_of_arms(

@@ -68,16 +68,22 @@ def followed(
     return rows
 
 
-def drop(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return how much of the worth that was gained up to the peak is lost at the end, as a share; all measured on half B.
-
-    The peak is the step of the highest worth on half A, the first of equals. A loss below 0 is a gain. Where nothing was gained on half B
-    there is no share to state, and the result is nan: the evidence then names the seed, and the claim is undecided.
-    """
+def course(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
+    """Return the worth at the start, at the peak, and at the end, all on half B. The peak is the step of the highest worth on half A, the first of equals."""
     curves = {half: {row["step"]: row["worth"] for row in rows if row["half"] == half} for half in (PICKED, MEASURED)}
     peak, ours = max(sorted(curves[PICKED]), key=curves[PICKED].get), curves[MEASURED]
-    gain = ours[peak] - ours[min(ours)]
-    return (ours[peak] - ours[max(ours)]) / gain if gain > 0 else math.nan
+    return ours[min(ours)], ours[peak], ours[max(ours)]
+
+
+def drop(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return how much of the worth that was gained up to the peak of ``course`` is lost at its end, as a share.
+
+    A loss below 0 is a gain. Where nothing was gained there is no share to state, and the result is nan: the evidence then names the seed,
+    and the claim is undecided.
+    """
+    start, peak, end = course(rows)
+    gain = peak - start
+    return (peak - end) / gain if gain > 0 else math.nan
 
 
 def best_of_rows(

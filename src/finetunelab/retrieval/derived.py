@@ -72,7 +72,7 @@ class DerivedIndex:
     def _refresh(self) -> None:
         """Take into memory which file and which deletions were committed since the last time, but no new passages. Inside a transaction."""
         ask = self._database.ask
-        token = next((row[0] for row in ask("SELECT value FROM about WHERE name = 'index'")), None)
+        token = self._named()
         oldest, newest = ask("SELECT (SELECT MIN(change) FROM gone), (SELECT MAX(change) FROM gone)")[0]
         littered = self._young is not None and self._young.dead > max(1000, len(self._young.alive) // 2)
         if self._young is None or token != self._token or (oldest or 0) > self._seen + 1 or littered:
@@ -89,6 +89,10 @@ class DerivedIndex:
                 if part is not None:
                     part.forget(gone)
         self._seen = newest or 0
+
+    def _named(self) -> str | None:
+        """Return the name of the index file that SQLite has, None if there is none."""
+        return next((row[0] for row in self._database.ask("SELECT value FROM about WHERE name = 'index'")), None)
 
     def _waiting(self, statement: str) -> int:
         """Return the number that a statement asks of the passages which are not in memory yet, 0 if there is no row."""
@@ -157,7 +161,7 @@ class DerivedIndex:
     def _sweep(self) -> None:
         """Remove index files that SQLite does not name: old ones, and what an interrupted process has left."""
         with self._database.explained():
-            token = next((row[0] for row in self._database.ask("SELECT value FROM about WHERE name = 'index'")), None)
+            token = self._named()
         for file in (*self._folder.glob("*.faiss"), *self._folder.glob(".*.faiss.*.part")):
             if file.name != token:
                 file.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from ..settings import AskSettings, IndexSettings
 from .chunks import SUFFIXES, chunks, read_document
 from .embedders import load_embedder
 from .passages import Hit, Passage
-from .store import VectorStore, embedder_of
+from .store import FILE, VectorStore, embedder_of
 
 
 def documents(folder: Path) -> list[Path]:
@@ -44,7 +44,7 @@ def index_folder(directory: str, asked: IndexSettings, say: Callable[[str], None
     """
     folder = Path(directory)
     files, root = documents(folder), str(folder.resolve())
-    known = (Path(asked.store) / "passages.sqlite").exists()
+    known = (Path(asked.store) / FILE).exists()
     if not files and not known:
         raise UserError(f"{folder} holds no Markdown, text or PDF file", f"give a folder with files that end in {', '.join(SUFFIXES)}")
     chunks([], asked.words, asked.overlap)  # what is wrong with these is not a fault of each file

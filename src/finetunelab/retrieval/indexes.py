@@ -99,9 +99,13 @@ class Index:
 
     def keep(self, numbers: np.ndarray) -> None:
         """Never return any but these again."""
-        alive = np.zeros_like(self.alive)
-        alive[self.places(numbers)] = True
-        self.alive &= alive
+        self.alive = self._among(numbers)
+
+    def _among(self, numbers: np.ndarray) -> np.ndarray:
+        """Return which of the vectors may be returned and have one of these numbers."""
+        found = np.zeros_like(self.alive)
+        found[self.places(numbers)] = True
+        return found & self.alive
 
     def places(self, numbers: np.ndarray) -> np.ndarray:
         """Return where in the index these numbers are; those that are not in it are left out."""
@@ -132,11 +136,7 @@ class Index:
         ``allowed`` are the numbers that may be returned, ascending, None for all. With it, or where ``exact``, all that may be returned are
         compared, so that a filter costs no neighbor.
         """
-        may = self.alive
-        if allowed is not None:
-            may = np.zeros_like(self.alive)
-            may[self.places(allowed)] = True
-            may &= self.alive
+        may = self.alive if allowed is None else self._among(allowed)
         count = int(np.count_nonzero(may))
         similarities, numbers = (np.full((len(queries), k), fill) for fill in (np.float32(-np.inf), np.int64(-1)))
         most = min(k, count)
