@@ -322,6 +322,14 @@ def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, mo
     assert rendered.bench() == table and "Ours takes a step 2.0 (1.9 to 2.1) times as fast." in rendered.bench_rl()
     assert "| `finetunelab`, PPO | 1.50 (1.40 to 1.60) | 1.20 | 2,346 | 5,000 | 42% | 15% | 43% | 42.2 |" in rendered.bench_rl()
     assert "| trl, RLOO | 1.50 (1.40 to 1.60) | 1.20 | 2,346 | 5,000 |  |  |  | 42.2 |" in rendered.bench_rl()
+    assert rendered.bench_index() == "Not measured yet."
+    speeds = {name: {"per_second": value} for name, value in (("one", 1500.4), ("one_exact", 60.0), ("filtered", 300.0))}
+    size = {"vectors": 1_000_000, "kind": "hnsw", "recall": 0.9754, **speeds, "of_exact": 25.04, "cpu_of_exact": 24.0, "bytes_a_vector": 4321.4,
+            "add_seconds": 0.0012, "delete_seconds": 0.0034, "fill_cpu_seconds": 301.2}
+    index = {"command": "finetunelab bench index", "commit": "abc", "faiss": "1.2", "faiss_threads": 2, "settings": {"queries": 100}, "rows": [size]}
+    (tmp_path / "evidence" / "bench-cpu.json").write_text(json.dumps([entry, index]))
+    assert rendered.bench() == table
+    assert "| 1,000,000 | hnsw | 0.975 | 1,500 | 60 | 25.0 | 24.0 | 300 | 4,321 | 1.2 | 3.4 | 301 |" in rendered.bench_index()
 
 
 def test_the_glossary_is_long_enough_and_in_order():

@@ -233,6 +233,28 @@ def bench_rl() -> str:
     return "\n\n".join(parts) or measured.NOT_YET
 
 
+def bench_index() -> str:
+    """What was measured of the vector store: a table for each command in the bench-DEVICE.json files."""
+    parts = []
+    for entry in _bench_entries("index"):
+        rows = [
+            [
+                f"{row['vectors']:,}", row["kind"], f"{row['recall']:.3f}", *(f"{row[name]['per_second']:,.0f}" for name in ("one", "one_exact")),
+                *(f"{row[name]:.1f}" for name in ("of_exact", "cpu_of_exact")), f"{row['filtered']['per_second']:,.0f}",
+                f"{row['bytes_a_vector']:,.0f}", *(f"{1000 * row[f'{name}_seconds']:.1f}" for name in ("add", "delete")), f"{row['fill_cpu_seconds']:,.0f}",
+            ]
+            for row in entry["rows"]
+        ]
+        heads = [
+            "Vectors", "Index", "recall@10", "Queries a second", "comparing all", "ratio", "by CPU time", "for one user in 1,000", "Bytes a vector",
+            "Add one, ms", "Delete one, ms", "Fill, CPU seconds",
+        ]
+        threads = f"{entry['faiss_threads']} thread{'s' if entry['faiss_threads'] > 1 else ''}"
+        asked = f"{entry['settings']['queries']:,} questions of each size, one at a time"
+        parts.append(f"faiss {entry['faiss']}, {threads}; {asked}. Commit {entry['commit']}; `{entry['command']}`.\n\n{table(heads, rows)}")
+    return "\n\n".join(parts) or measured.NOT_YET
+
+
 def bench_goals() -> str:
     """Speed on GPUs: what is to be measured, and what was."""
     measured: dict[str, list[str]] = {}
@@ -293,7 +315,7 @@ PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
-        chat_card, reward_card, panel_card, bench, bench_goals, bench_rl, *measured.TABLES,
+        chat_card, reward_card, panel_card, bench, bench_goals, bench_rl, bench_index, *measured.TABLES,
     )
 }
 
