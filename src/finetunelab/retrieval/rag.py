@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ..errors import UserError
 from ..skills import generate
 from ..worlds.answers import ask, plain
+from .chunks import SENTENCE_END
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -25,6 +26,8 @@ NOT_SAID = "not said"
 CAUTION = f'If no passage says it, answer "{NOT_SAID}".'
 TOKENS = 16  # of an answer with its source
 SOURCE = re.compile(r"\s*\[(\d+)\]\s*$")
+# What a passage has no reason to say: words about being asked and answering, or about what else is in the prompt.
+ORDERS = re.compile(r"\b(?:answer|reply|respond|asked|questions?|prompt|instructions?|ignore|disregard)\b", re.IGNORECASE)
 
 
 def prompt(passages: Sequence[str], question: str, cautious: bool = False) -> str:
@@ -58,6 +61,24 @@ def taken_apart(said: str, passages: int) -> Answer:
         return Answer(line)
     number = int(named[1])
     return Answer(line[: named.start()], number if 1 <= number <= passages else None)
+
+
+def without_orders(text: str) -> str:
+    """Return a passage without the sentences that speak to whoever answers from it: a guard against planted instructions.
+
+    It goes by words (``ORDERS``), so it can be got around, and it drops honest sentences with these words, too.
+    """
+    return " ".join(sentence for sentence in SENTENCE_END.split(text) if not ORDERS.search(sentence))
+
+
+def grounded(answer: Answer, passages: Sequence[str]) -> Answer:
+    """Return an answer that stands word for word in one of the passages; in place of any other, that it is not said.
+
+    A check of the output: what a reader adds out of its own head is held back. It cannot tell whether the passage is about the question.
+    """
+    said = re.compile(rf"(?<!\w){re.escape(plain(answer.text))}(?!\w)")
+    held = plain(answer.text) and any(said.search(" ".join(text.lower().split())) for text in passages)
+    return answer if held else Answer(NOT_SAID)
 
 
 def answers(
