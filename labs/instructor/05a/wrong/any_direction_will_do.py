@@ -1,0 +1,19 @@
+"""Forgets to ask which labels did better."""
+
+
+def verdict(right, shuffled, least):
+    def at_most(successes, n, chance):
+        log = math.lgamma(n + 1)
+        return math.fsum(
+            math.exp(log - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(chance) + (n - i) * math.log1p(-chance))
+            for i in range(successes + 1)
+        )
+
+    rescued = sum(a and not b for a, b in zip(right, shuffled))
+    spoiled = sum(b and not a for a, b in zip(right, shuffled))
+    p = min(1.0, 2 * at_most(min(rescued, spoiled), rescued + spoiled, 0.5)) if rescued + spoiled else 1.0
+    if p < 0.05:
+        told = "labels"
+    else:
+        told = "not the labels" if at_most(rescued, len(right), least) < 0.05 else "cannot tell"
+    return (rescued - spoiled) / len(right), p, told

@@ -1,0 +1,20 @@
+"""Compares two shares as if they were of different questions."""
+
+
+def verdict(right, shuffled, least):
+    def at_most(successes, n, chance):
+        log = math.lgamma(n + 1)
+        return math.fsum(
+            math.exp(log - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * math.log(chance) + (n - i) * math.log1p(-chance))
+            for i in range(successes + 1)
+        )
+
+    rescued = sum(a and not b for a, b in zip(right, shuffled))
+    spoiled = sum(b and not a for a, b in zip(right, shuffled))
+    pooled = (sum(right) + sum(shuffled)) / (2 * len(right))
+    p = math.erfc(abs(rescued - spoiled) / math.sqrt(4 * max(pooled * (1 - pooled), 1e-12) * len(right)))
+    if p < 0.05 and rescued > spoiled:
+        told = "labels"
+    else:
+        told = "not the labels" if at_most(rescued, len(right), least) < 0.05 else "cannot tell"
+    return (rescued - spoiled) / len(right), p, told
