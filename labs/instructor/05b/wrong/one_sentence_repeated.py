@@ -1,0 +1,18 @@
+"""Repeats one sentence, however many would do."""
+
+
+def chunks(sentences, most, overlap):
+    if not 0 <= overlap < most:
+        raise ValueError("no such chunks")
+    pieces = []
+    for sentence in sentences:
+        words = sentence.split()
+        pieces += [words[start : start + most] for start in range(0, len(words), most)]
+    done, held = [], []
+    for piece in pieces:
+        if sum(map(len, held)) + len(piece) > most:
+            done.append(held)
+            held = held[-1:] if held and len(held[-1]) <= min(overlap, most - len(piece)) else []
+        held = [*held, piece]
+    done += [held] if held else []
+    return [" ".join(word for piece in held for word in piece) for held in done]

@@ -1,0 +1,14 @@
+"""Takes equal scores in the order of the passages."""
+
+
+def found(scores, right, k):
+    if k < 1:
+        raise ValueError("no k")
+    asked = right.any(1)
+    if not asked.any():
+        return math.nan, math.nan, math.nan
+    order = np.argsort(-scores[asked], axis=1, kind="stable")
+    ranked = np.take_along_axis(right[asked], order, axis=1)
+    first = ranked[:, :k]
+    shares = first.sum(1) / ranked.sum(1)
+    return float(first.any(1).mean()), float(shares.mean()), float((1 / (ranked.argmax(1) + 1)).mean())
