@@ -318,7 +318,7 @@ def verdict_many(call):
 def _runs(seed, runs=5):
     rng, sizes, x = np.random.default_rng(seed), 2 ** np.arange(1, 10), np.linspace(1, 9, 801)
     lead = np.zeros(801)
-    while min(abs(lead[0]), abs(lead[-1])) < 0.04:
+    while min(abs(lead[0]), abs(lead[-1])) < 0.04 or (np.diff(np.sign(lead)) < 0).any():
         rise, top, middle = rng.uniform(0.1, 0.45), rng.uniform(0.2, 0.48), rng.uniform(0, 8)
         shown, trained = 0.5 + rise * (1 - np.exp(-x / 2)), 0.5 + top / (1 + np.exp((middle - x) / 0.8))
         lead = trained - shown
