@@ -1,5 +1,6 @@
 """Hidden checks of 05a. They know the answers by another road than the solution: by hand, by exact fractions, or by a property."""
 
+import functools
 import math
 from collections import Counter
 
@@ -219,7 +220,7 @@ def draw_leak(call):
 @check("draw", "Classes are as even as can be.", hint="A large class is no likelier than a small one. What if k is less than their number?")
 def draw_even(call):
     given = [({"a": 40, "b": 10}, 6), ({"a": 40, "b": 10, "c": 5}, 8), ({"a": 9, "b": 5, "c": 5, "d": 5}, 3), ({"a": 9, "b": 5, "c": 5}, 2)]
-    few = set().union(*(_counts(_draw(call, _pool({"a": 5, "b": 5, "c": 5}), "another", 1, seed)) for seed in range(30)))
+    few = set().union(*(_counts(_draw(call, _pool({"a": 5, "b": 5, "c": 5}), "another", 1, seed)) for seed in range(20)))
     return all(_even(call, *one) for one in given) and few == {"a", "b", "c"}
 
 
@@ -232,10 +233,10 @@ def draw_short(call):
 @check("draw", "Chance decides what is drawn and in which order, by the seed.", hint="Do the labels of two draws come in the same order?")
 def draw_chance(call):
     counts = {"a": 6, "b": 6}
-    found = [_draw(call, _pool(counts), "another", 6, seed) for seed in range(120)]
+    found = [_draw(call, _pool(counts), "another", 6, seed) for seed in range(60)]
     again = [_draw(call, _pool(counts), "another", 6, seed) for seed in range(5)]
     orders = {tuple(label for _, label in pairs) for pairs in found}  # twenty are possible
-    return again == found[:5] and len(orders) >= 14 and len({pair for pairs in found for pair in pairs}) == 12
+    return again == found[:5] and len(orders) >= 12 and len({pair for pairs in found for pair in pairs}) == 12
 
 
 @check("draw", "Too few texts are refused.", hint="How many are left without the query, and without those that are there twice?")
@@ -255,10 +256,14 @@ def _asked(both, rescued, spoiled, neither):
     return [pairs[i][0] for i in order], [pairs[i][1] for i in order]
 
 
+@functools.lru_cache
 def _p(rescued, spoiled):
-    """By whole numbers."""
-    n = rescued + spoiled
-    return min(1.0, 2 * sum(math.comb(n, i) for i in range(min(rescued, spoiled) + 1)) / 2**n)
+    """By whole numbers, one binomial coefficient from the one before it."""
+    n, coefficient, total = rescued + spoiled, 1, 0
+    for i in range(min(rescued, spoiled) + 1):
+        total += coefficient
+        coefficient = coefficient * (n - i) // (i + 1)
+    return min(1.0, 2 * total / 2**n)
 
 
 def _told(call, kinds, least):
@@ -335,14 +340,14 @@ def _hits(call):
     """The share of tables whose crossing a hand-in finds."""
     if "hits" not in call.memory:
         hits = 0
-        for seed in range(61_000, 61_200):
+        for seed in range(61_000, 61_120):
             *table, truth = _runs(seed)
             found = number(call("crossing", *table))
             if not found > 0:
                 raise ValueError
             both = math.isfinite(found) and math.isfinite(truth)
             hits += abs(math.log(found / truth)) <= math.log(1.5) if both else found == truth
-        call.memory["hits"] = hits / 200
+        call.memory["hits"] = hits / 120
     return call.memory["hits"]
 
 
@@ -363,4 +368,4 @@ def crossing_most(call):
 
 @check("crossing", "Nearly all that can be are found.", hint="Compare within a run. What is typical? What do neighbors say?", points=2)
 def crossing_nearly_all(call):
-    return _hits(call) >= 0.9
+    return _hits(call) >= 0.88

@@ -229,8 +229,8 @@ print(f"a test that does not know that the questions are the same: p = {pooled:.
 # In the typical run training stays ahead once it is. But every accuracy is noisy, and now and then a training fails altogether and ends
 # near chance. Such a failure says something about training, but not about the typical run.
 #
-# It is marked on 200 tables that you do not see, made by the same function as those below. An answer is right if it is within a factor of
-# 1.5 of the truth. There is a point for an answer in the right form to each, one for 50 % right, one for 80 %, and two for 90 %. You have
+# It is marked on 120 tables that you do not see, made by the same function as those below. An answer is right if it is within a factor of
+# 1.5 of the truth. There is a point for an answer in the right form to each, one for 50 % right, one for 80 %, and two for 88 %. You have
 # ten seconds a table.
 #
 # Before you write: print one table. At how many places does the mean of `trained - shown` change its sign?
