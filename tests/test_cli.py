@@ -91,7 +91,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
-    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward")):
+    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward"), ("embedder", "embedder_base")):
         recipe = SimpleNamespace(build=lambda out, kind=kind: asked.append((kind, out)) or out, ship=lambda given, kind=kind: asked.append((kind, given)))
         monkeypatch.setitem(sys.modules, f"finetunelab.{module}", recipe)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
@@ -105,6 +105,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert cli.main(["base", "build", "--out", "x", "--size", "chat"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "reward"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "panel"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "embedder"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
@@ -113,8 +114,10 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assert cli.main(["base", "ship", "runs/nano-chat"]) == 0
     assert cli.main(["base", "ship", "runs/nano-reward"]) == 0
     assert cli.main(["base", "ship", "runs/nano-panel"]) == 0
+    assert cli.main(["base", "ship", "runs/nano-embedder"]) == 0
     shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), ("reward", "runs/nano-reward"), ("panel", "runs/nano-panel")]
-    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), ("panel", "x"), "x", *shipped]
+    shipped.append(("embedder", "runs/nano-embedder"))
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), ("panel", "x"), ("embedder", "x"), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

@@ -98,7 +98,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward", "panel"), default="base", help="those after small start from shipped ones")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward", "panel", "embedder"), default="base", help="those after small start from shipped ones")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -264,6 +264,10 @@ def _recipe(size: str) -> tuple[Callable[[str], Path], Callable[[str], Path]]:
         return build, ship
     if size == "panel":
         from .panel_reward import build, ship
+
+        return build, ship
+    if size == "embedder":
+        from .embedder_base import build, ship
 
         return build, ship
     from .pretraining import build, ship
