@@ -6,6 +6,7 @@ data sets that they follow. Their texts are never committed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from .data import load_data
 from .errors import UserError, unknown
+from .retrieval.chunks import chunks, read_document
 from .tables import read_table
 
 if TYPE_CHECKING:
@@ -187,6 +189,42 @@ def preference_pairs(side: str) -> tuple[dict[str, str], ...]:
             if row["score_chosen"] != row["score_rejected"] and normalized(pair["chosen"]) != normalized(pair["rejected"]):
                 found.setdefault(normalized(pair["prompt"]), pair)
     return tuple(pair for pair in found.values() if side_of(pair["prompt"]) == side)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question about a text: which of the texts answers it, by its place, and the answers that people gave, as they stand in that text."""
+
+    question: str
+    place: int
+    answers: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def paragraphs() -> tuple[tuple[str, ...], tuple[Asked, ...]]:
+    """Return the paragraphs of the English part of XQuAD, each once, and the questions about them."""
+    places: dict[str, int] = {}
+    asked = []
+    for row in read_table(folder("xquad_en") / "validation.parquet").to_pylist():
+        place = places.setdefault(row["context"], len(places))
+        asked.append(Asked(row["question"], place, tuple(dict.fromkeys(row["answers"]["text"]))))
+    return tuple(places), tuple(asked)
+
+
+@lru_cache(maxsize=1)
+def pages() -> dict[str, tuple[str, ...]]:
+    """Return the pages of 18F's handbook by title: the chunks of each page's text, which does not hold the title.
+
+    Pages without a title or without a text are left out, and so are those that share their title.
+    """
+    titles, found = [], {}
+    for path in sorted(folder("handbook_18f").rglob("*.md")):
+        title = re.search(r"^title:\s*(.+?)\s*$", path.read_text(encoding="utf-8").partition("\n---")[0], re.MULTILINE)
+        if title:
+            titles.append(title[1].strip("\"'"))
+            with contextlib.suppress(UserError):  # nothing below its title
+                found[titles[-1]] = tuple(chunk.text for chunk in chunks(read_document(path)))
+    return {title: texts for title, texts in found.items() if titles.count(title) == 1}
 
 
 def cut(text: str, tokenizer: PreTrainedTokenizerBase, tokens: int) -> str:
