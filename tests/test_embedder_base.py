@@ -120,6 +120,6 @@ def test_it_does_what_its_card_says():
     assert {key: found[key] for key in big} == pytest.approx({key: recorded[key] for key in big}, abs=0.08)
     for way in ("in its words", "in other words"):
         key = f"handbook, {way} @5"
-        assert found[f"embedder: {key}"] >= 0.95 > found[f"base: {key}"] + 0.3, "the goal of E5"
+        assert found[f"embedder: {key}"] >= 0.95 > found[f"trunk: {key}"] + 0.3, "the goal of E5"
     assert (SHIPPED / "README.md").read_text() == recipe.card(SHIPPED)
     assert np.isfinite(list(recorded.values())).all()

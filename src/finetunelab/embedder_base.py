@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,13 +25,16 @@ from .assistant import SEED
 from .embedding import TEMPERATURE, Pair, fit, recall_at
 from .encoders import NANO, Encoder, load_encoder
 from .files import write_text
-from .models import CHECKPOINTS, count_parameters, load_tokenizer, loading, resolve, save_model
+from .models import count_parameters, load_tokenizer, loading, resolve, save_model
 from .pretraining import DRAWS, measured, number_format
 from .profiles import device_and_dtype
 from .stats import t_interval
 from .training import TrainConfig
 from .worlds import encyclopedia, handbook, memories, news
 from .worlds.answers import ask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = NANO
 BASE, LAYERS = "nano", 4  # of the base's six: what is above them serves the next token
@@ -174,18 +178,23 @@ def drawn(shares: Mapping[str, float], n: int, seed: int) -> list[Batch]:
     return [MAKERS[kind](rng, rng.randrange(EDITIONS)) for kind in kinds]
 
 
-def build(out: Path, scale: float = 1.0, say: Callable[[str], None] = print) -> Path:
-    """Train it and return the directory of the finished checkpoint. ``scale`` shortens the training (tests use it)."""
+def trunk() -> PreTrainedModel:
+    """Return the lower layers of the base, as they are, in evaluation mode."""
     from transformers import AutoModel
 
+    with loading("base", BASE):
+        model = AutoModel.from_pretrained(resolve(BASE), dtype=torch.float32, num_hidden_layers=LAYERS, use_safetensors=True)
+    return model.to(device_and_dtype().device).eval()
+
+
+def build(out: Path, scale: float = 1.0, say: Callable[[str], None] = print) -> Path:
+    """Train it and return the directory of the finished checkpoint. ``scale`` shortens the training (tests use it)."""
     directory = Path(out) / NAME
     if (directory / "config.json").exists():
         say(f"{directory} is finished; remove it to build it anew")
         return directory
-    tokenizer = load_tokenizer(BASE)
-    with loading("base", BASE):
-        model = AutoModel.from_pretrained(resolve(BASE), dtype=torch.float32, num_hidden_layers=LAYERS, use_safetensors=True)
-    model.to(device_and_dtype().device).set_attn_implementation("eager")  # the quicker one for rows this short
+    tokenizer, model = load_tokenizer(BASE), trunk()
+    model.set_attn_implementation("eager")  # the quicker one for rows this short
     made = {
         "base": BASE, "layers": LAYERS, "parameters": count_parameters(model), "data_seeds": [0, EDITIONS - 1], "seed": SEED,
         "world_hash": worlds.frozen_hash(), "batch": BATCH, "temperature": TEMPERATURE, "stages": {},
@@ -265,12 +274,9 @@ def found(embed: Seek, data_seed: int, n: int) -> dict[str, float]:
     return scores
 
 
-ARMS = {"embedder": "nano-embedder", "base": "mean state of `nano`", "words": "words in common (TF-IDF)"}
-
-
 def measure(directory: Path | str, data_seed: int, n: int) -> dict[str, float]:
-    """Return what ``found`` says of it, of the mean states of the untrained base, and of words in common."""
-    arms = {"embedder": seek(load_encoder(str(directory))), "base": seek(load_encoder(str(CHECKPOINTS / BASE))), "words": seek_words}
+    """Return what ``found`` says of it, of the trunk that it was trained from, and of words in common."""
+    arms = {"embedder": seek(load_encoder(str(directory))), "trunk": seek(Encoder(trunk(), load_tokenizer(BASE))), "words": seek_words}
     return {f"{arm}: {key}": value for arm, embed in arms.items() for key, value in found(embed, data_seed, n).items()}
 
 
@@ -286,7 +292,7 @@ def card(directory: Path) -> str:
     lines = []
     for key, alone in made["other texts alone"].items():
         mine = t_interval(report["measured"][f"embedder: {key}"])
-        others = f"{alone:.3f} | {means[f'base: {key}']:.3f} | {means[f'words: {key}']:.3f}"
+        others = f"{alone:.3f} | {means[f'trunk: {key}']:.3f} | {means[f'words: {key}']:.3f}"
         lines.append(f"| {key} | {mine.estimate:.3f} | {mine.low:.3f} to {mine.high:.3f} | {others} |")
     learned = [
         f"{stage['config']['steps']:,} steps on {name} at a learning rate of {stage['rate']:g} "
@@ -306,12 +312,14 @@ def card(directory: Path) -> str:
         f"What it has seen: \"other editions\" are handbooks, newspapers and memories of the data seeds {made['data_seeds'][0]} to "
         f"{made['data_seeds'][1]}. Those that it is measured on are of other data seeds and state other facts, in the same sentence frames, and the "
         "questions are worded alike in all of them. The column \"other texts alone\" shows how much that is worth: it is the same model before it saw "
-        "any of the three.", "",
+        "any of the three kinds.", "",
         "## Measured", "",
         "Recall@k, the share of questions for which a passage that answers is among the k nearest: mean and 95 % interval over the data seeds "
-        f"{', '.join(map(str, report['data_seeds']))}, and the means of three others. The whole book of 60 passages, the articles of each of "
-        f"{report['asked']} days, the twelve memories of each of {report['asked']} users, and the same asked of all users' memories at once.", "",
-        f"| looked for | {NAME} | interval | other texts alone | mean state of `{made['base']}` | words in common (TF-IDF) |",
+        f"{', '.join(map(str, report['data_seeds']))}, and the means of three others: of the model before it saw other editions, of the mean states of "
+        "the same layers untrained, and of the words that question and passage have in common (TF-IDF). Searched are the whole book of 60 passages, the "
+        f"articles of each of {report['asked']} days, the twelve memories of each of {report['asked']} users, and, for the same users, the signed memories of "
+        "all forty at once.", "",
+        f"| looked for | {NAME} | interval | other texts alone | untrained | words in common |",
         "|---|---|---|---|---|---|",
         *lines, "",
         "## Limits", "",
