@@ -91,7 +91,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
-    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward"), ("embedder", "embedder_base")):
+    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward"), ("embedder", "embedder_base"), ("reader", "reading")):
         recipe = SimpleNamespace(build=lambda out, kind=kind: asked.append((kind, out)) or out, ship=lambda given, kind=kind: asked.append((kind, given)))
         monkeypatch.setitem(sys.modules, f"finetunelab.{module}", recipe)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
@@ -106,6 +106,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert cli.main(["base", "build", "--out", "x", "--size", "reward"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "panel"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "embedder"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "reader"]) == 0
     finally:
         torch.set_num_threads(threads)
     assert cli.main(["base", "ship", "x"]) == 0
@@ -115,9 +116,9 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assert cli.main(["base", "ship", "runs/nano-reward"]) == 0
     assert cli.main(["base", "ship", "runs/nano-panel"]) == 0
     assert cli.main(["base", "ship", "runs/nano-embedder"]) == 0
-    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), ("reward", "runs/nano-reward"), ("panel", "runs/nano-panel")]
-    shipped.append(("embedder", "runs/nano-embedder"))
-    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), ("reward", "x"), ("panel", "x"), ("embedder", "x"), "x", *shipped]
+    assert cli.main(["base", "ship", "runs/nano-reader"]) == 0
+    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), *((kind, f"runs/nano-{kind}") for kind in ("reward", "panel", "embedder", "reader"))]
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), *((kind, "x") for kind in ("reward", "panel", "embedder", "reader")), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

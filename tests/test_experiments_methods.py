@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -12,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from finetunelab import ppo as loop
 from finetunelab.cost import CPU_ATTENTION, measure_step
 from finetunelab.dpo import best_of_kl
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import find, reviewers
 from finetunelab.experiments import methods as chapter
 from finetunelab.experiments.alignment import asked, worth
@@ -188,6 +190,15 @@ def test_the_best_of_n_is_the_one_that_scores_best_and_is_judged_by_its_true_gra
     assert two["score"] == 3 and two["words"] == 1 and n == 4
     assert values == worth(rows, [row["response"] for row in rows]) and four["worth"] == fmean(values) != two["worth"]
     assert four["score"] == fmean(len(row["response"]) for row in rows)
+
+
+def test_the_settings_are_the_best_of_the_sweep():
+    worths: dict[str, dict[Setting, float]] = {}
+    for row in load_rows(Path(__file__).resolve().parents[1] / "book" / "evidence" / "D7-rates.csv"):
+        assert int(row["seed"]) == chapter.SWEEP_SEED < 1_000
+        worths.setdefault(row["arm"], {})[Setting(float(row["rate"]), float(row["weight"]))] = float(row["worth"])
+    assert {arm: tuple(found) for arm, found in worths.items()} == chapter.SWEEP
+    assert {arm: max(found, key=found.get) for arm, found in worths.items()} == chapter.SETTINGS
 
 
 def test_the_sweep_tries_as_many_settings_of_each_method_on_validation_requests(shared, monkeypatch):

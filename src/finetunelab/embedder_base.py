@@ -28,10 +28,10 @@ from .files import write_text
 from .models import count_parameters, load_tokenizer, loading, resolve, save_model
 from .pretraining import DRAWS, measured, number_format
 from .profiles import device_and_dtype
+from .reading import asked_in
 from .stats import t_interval
 from .training import TrainConfig
 from .worlds import encyclopedia, handbook, memories, news
-from .worlds.answers import ask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -98,12 +98,6 @@ def _taken_out(world: str) -> Maker:
 # Pairs of other editions --------------------------------------------------------------------------------------------------------
 
 
-def bare(prompt: str) -> str:
-    """Return the question of a prompt that ``worlds.answers.ask`` made."""
-    before, after = ask("\n").split("\n")
-    return prompt.removeprefix(before).removesuffix(after)
-
-
 def _handbook(rng: random.Random, data_seed: int) -> Batch:
     """Passages of one book, each with a question on one of its facts."""
     asked = defaultdict(list)
@@ -119,7 +113,7 @@ def _handbook(rng: random.Random, data_seed: int) -> Batch:
 def _news(rng: random.Random, data_seed: int) -> Batch:
     """The paper of a day: an article of each slot, and a question about it."""
     day = rng.randrange(news.DAYS)
-    asked = {question.slot: bare(question.prompt) for question in news.questions(day, data_seed)}
+    asked = {question.slot: asked_in(question.prompt) for question in news.questions(day, data_seed)}
     return [Pair(asked[row["slots"][0]], row["text"], row["slots"][0], frozenset(row["slots"])) for row in news.articles(day, data_seed)]
 
 
@@ -250,7 +244,7 @@ def searches(data_seed: int, n: int) -> dict[str, list[tuple[list[str], list[str
     for day in range(0, news.DAYS, -(-news.DAYS // n)):
         articles, today = news.articles(day, data_seed), news.questions(day, data_seed)
         right = np.array([[question.slot in article["slots"] for article in articles] for question in today])
-        made["news of a day"].append(([bare(question.prompt) for question in today], [article["text"] for article in articles], right))
+        made["news of a day"].append(([asked_in(question.prompt) for question in today], [article["text"] for article in articles], right))
     theirs = {user.name: [q for q in memories.questions(data_seed) if q.user == user.name] for user in of_all[:n]}
     made["memories of a user"] = [
         (
