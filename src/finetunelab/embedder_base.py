@@ -206,7 +206,7 @@ def build(out: Path, scale: float = 1.0, say: Callable[[str], None] = print) -> 
             made["other texts alone"] = {key: round(fmean(draw[key] for draw in draws), 4) for key in draws[0]}
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "recipe.json", json.dumps(made, indent=1) + "\n")
-    save_model(model.to(torch.bfloat16), tokenizer, directory)
+    save_model(model.to(torch.bfloat16), load_tokenizer(BASE), directory)  # loaded anew: the one in use remembers where it cut texts
     return directory
 
 
