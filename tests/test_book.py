@@ -298,6 +298,34 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
     saved("D7", DPO={"training FLOPs": 2e12, "inference FLOPs": 3e8, "worth": 0.5, "KL": 1.5, "wins": 0.6})
     assert "| DPO | 2.0 | 300 | 0.60 | 1.60 | 0.70 |" in measured.methods()
 
+    save_rows(tmp_path / "evidence" / "E1.csv", [
+        {"seed": seed, "task": task, "labels": labels, "k": k, "accuracy": score} for seed in (0, 1) for task, labels, k, score in (
+            ("seen", "arbitrary", 0, 0.5), ("seen", "arbitrary", 16, 0.8 + 0.2 * seed), ("seen", "arbitrary", 8, ""), ("seen", "shuffled", 0, 0.1),
+            ("posts", "arbitrary", 0, 0.4),
+        )
+    ])
+    assert "| seen concepts | 0.50 | 0.90 |" in measured.demonstrations() and "| posts, spam or not | 0.40 |  |" in measured.demonstrations()
+    saved("E5", oracle_passage={"right": 0.5, "plain": 0.6, "paraphrased": 0.4})
+    assert "| oracle passage | 0.60 | 0.70 | 0.50 |" in measured.retrieval_answers()
+    recalls = {"recall@1": 0.1, "recall@5": 0.2, "recall@10": 0.3}
+    saved("E5.real", BM25=recalls | {"answer": 0.4, "answer, paragraph given": 0.5})
+    saved("E5.pages", BM25=recalls)
+    assert "| paragraphs | BM25 | 0.20 | 0.30 | 0.40 | 0.50 | 0.60 |" in measured.real_retrieval()
+    assert "| pages by title | BM25 | 0.20 | 0.30 | 0.40 |  |  |" in measured.real_retrieval()
+    saved("E4", nightly={"right": 0.5, "stale": 0.1, "a_day": 2e9, "a_question": 5e7})
+    assert "| nightly | 0.60 | 0.20 | 2.0 | 0.05 |" in measured.changing_facts()
+    save_rows(tmp_path / "evidence" / "E6.csv", [
+        {"seed": seed, "arm": "no filter", "kind": kind, "asked": 100, "right": right, "leaks": leaks}
+        for seed in (0, 1) for kind, right, leaks in (("own", 0.7 + 0.2 * seed, ""), ("gap", "", 3))
+    ])
+    assert "| no filter | 0.80 | 6 of 200 |" in measured.attempts_to_learn()
+    save_rows(tmp_path / "evidence" / "E7.csv", [
+        {"seed": seed, "failure": failure, "guard": guard, "error": error + 0.2 * seed, "right": 0.5}
+        for seed in (0, 1) for failure in ("distractors", "stale", "contradiction", "no_answer", "planted", "ordinary")
+        for guard, error in (("no guard", 0.6), ("guarded", 0.1))
+    ])
+    assert "| an old edition | 0.70 | 0.20 | 0.50 | 0.50 |" in measured.retrieval_failures() and measured.retrieval_failures().count("\n| ") == 8
+
 
 def test_the_table_of_speeds_and_what_was_not_measured(book_module, tmp_path, monkeypatch):
     rendered = book_module("rendered")

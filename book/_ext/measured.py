@@ -241,6 +241,71 @@ def alignment_tax() -> str:
     return table(["", *names], [[arm, *(f"{_mean(rows, name):.3f}" for name in names)] for arm, rows in found.items()])
 
 
+def demonstrations() -> str:
+    """E1 as a table: accuracy with made-up label words by kind of task and number of demonstrations; means over the seeds."""
+    names = {"seen": "seen concepts", "unseen": "unseen concepts", "posts": "posts, spam or not", "reviews": "reviews, two topics"}
+    found = {(task, k): rows for (task, labels, k), rows in _over_seeds("E1", ("task", "labels", "k")).items() if labels == "arbitrary" and rows[0]["accuracy"]}
+    shots = sorted({k for _, k in found}, key=int)
+    return table(["", *(f"k = {k}" for k in shots)], [
+        [name, *(f"{_mean(found[task, k], 'accuracy'):.2f}" if (task, k) in found else "" for k in shots)] for task, name in names.items() if found
+    ])
+
+
+def retrieval_answers() -> str:
+    """E5 as a table: questions answered rightly by what the reader was given, and how often the search finds the passage; means over the seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("E5", ("arm",)).items()}
+    return table(["", "all", "in the book's words", "in others"], [
+        [arm, *(f"{_mean(rows, column):.2f}" for column in ("right", "plain", "paraphrased"))] for arm, rows in found.items()
+    ])
+
+
+def real_retrieval() -> str:
+    """E5.real and E5.pages as a table: recalls of both ways to search, and the answers that a sentence gives; means over the draws."""
+    names = {"E5.real": "paragraphs", "E5.pages": "pages by title"}
+    rows = [
+        [name, arm, *(f"{_mean(found, column):.2f}" for column in ("recall@1", "recall@5", "recall@10"))]
+        + [f"{_mean(found, column):.2f}" if column in found[0] else "" for column in ("answer", "answer, paragraph given")]
+        for experiment, name in names.items() for (arm,), found in _over_seeds(experiment, ("arm",)).items()
+    ]
+    return table(["Searched", "", "recall@1", "recall@5", "recall@10", "answer", "answer, paragraph given"], rows)
+
+
+def changing_facts() -> str:
+    """E4 as a table: right and outdated answers, and what a day and a question cost; means over days and seeds."""
+    found = {arm: rows for (arm,), rows in _over_seeds("E4", ("arm",)).items()}
+    return table(["", "right", "outdated", "GFLOP a day", "GFLOP a question"], [
+        [arm, f"{_mean(rows, 'right'):.2f}", f"{_mean(rows, 'stale'):.2f}", f"{_mean(rows, 'a_day') / 1e9:.1f}", f"{_mean(rows, 'a_question') / 1e9:.2f}"]
+        for arm, rows in found.items()
+    ])
+
+
+def attempts_to_learn() -> str:
+    """E6 as a table: own questions answered rightly, and leaks by kind of attempt, over all seeds."""
+    found = _over_seeds("E6", ("arm", "kind"))
+    arms, kinds = (list(dict.fromkeys(names)) for names in zip(*found, strict=True)) if found else ([], [])
+    tried = [kind for kind in kinds if kind != "own"]
+
+    def leaks(arm: str, kind: str) -> str:
+        return f"{sum(float(row['leaks']) for row in found[arm, kind]):.0f} of {sum(int(row['asked']) for row in found[arm, kind]):,}"
+
+    return table(["", "own, right", *(f"leaks, {kind}" for kind in tried)], [
+        [arm, f"{_mean(found[arm, 'own'], 'right'):.2f}", *(leaks(arm, kind) for kind in tried)] for arm in arms
+    ])
+
+
+def retrieval_failures() -> str:
+    """E7 as a table: how often each failure shows, and how many answers are right, with its guard off and on; means over the seeds."""
+    names = {
+        "distractors": "eight passages", "stale": "an old edition", "contradiction": "a notice board", "no_answer": "no answer in the book",
+        "planted": "planted orders", "ordinary": "nothing wrong",
+    }
+    found = _over_seeds("E7", ("failure", "guard"))
+    return table(["", "error", "with guard", "right", "with guard"], [
+        [name, *(f"{_mean(found[failure, guard], column):.2f}" for column in ("error", "right") for guard in ("no guard", "guarded"))]
+        for failure, name in names.items() if found
+    ])
+
+
 def _share(rows: Sequence[dict[str, str]]) -> float:
     """Return the share followed of rows that have different numbers of instructions."""
     return sum(float(row["n"]) * float(row["followed"]) for row in rows) / sum(float(row["n"]) for row in rows)
@@ -274,4 +339,5 @@ TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
     real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, overoptimized, methods,
+    demonstrations, retrieval_answers, real_retrieval, changing_facts, attempts_to_learn, retrieval_failures,
 )
