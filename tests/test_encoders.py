@@ -72,7 +72,7 @@ def test_a_classifier_on_an_encoder_learns_through_the_encoder(tiny_encoder):
 
 
 def test_what_is_no_encoder_is_refused_with_the_mend(tiny_encoder, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="there is no encoder 'minilmm'; name 'minilm' or a directory"):
+    with pytest.raises(UserError, match="there is no encoder 'minilmm'; name 'minilm', 'nano-embedder' or a directory"):
         load_encoder("minilmm")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")

