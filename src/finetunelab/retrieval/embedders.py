@@ -31,7 +31,8 @@ class EncoderEmbedder:
     """A sentence encoder as an embedder: the mean of its states, see ``encoders``.
 
     Args:
-        name: "minilm", "nano-embedder", or a directory in the layout of Hugging Face or sentence-transformers.
+        name: "minilm", "nano-embedder", a directory in the layout of Hugging Face or sentence-transformers, or a name on the hub, such as one of
+            sentence-transformers'.
 
     Raises:
         UserError: as ``encoders.load_encoder`` does, and for an encoder whose files ask for something other than the mean.
@@ -43,8 +44,8 @@ class EncoderEmbedder:
 
         where = directory(name)
         _check_layout(where)
-        self.id = name if name in (MINILM, NANO) else str(where.resolve())
-        self._encoder = load_encoder(name)
+        self.id = name if name in (MINILM, NANO) or not Path(name).expanduser().is_dir() else str(where.resolve())
+        self._encoder = load_encoder(str(where))
         self.checksum = hashlib.sha256(json.dumps([READ, checksums(where)]).encode()).hexdigest()
         self.dimension = int(self._encoder.model.config.hidden_size)
 
@@ -69,7 +70,7 @@ def _check_layout(where: Path) -> None:
 
 
 def load_embedder(name: str | None = None) -> Embedder:
-    """Return an embedder: "minilm", which is the default, "nano-embedder", or the directory of a sentence encoder.
+    """Return an embedder: "minilm", which is the default, "nano-embedder", or the directory or the hub name of a sentence encoder.
 
     "nano-embedder" is shipped and knows only the offline world, so it is never taken unasked. UserError as ``EncoderEmbedder``.
     """
