@@ -55,6 +55,7 @@ models: .venv/stamp
 	$(BIN)/finetunelab base build --size chat --out runs/models
 	$(BIN)/finetunelab base build --size reward --out runs/models
 	$(BIN)/finetunelab base build --size panel --out runs/models
+	$(BIN)/finetunelab base build --size embedder --out runs/models
 	$(BIN)/finetunelab base build --size reader --out runs/models
 
 # Needs the real corpora; see CONTRIBUTING.md.

@@ -25,7 +25,7 @@ def comparisons() -> plt.Figure:
     level = t_interval(best).estimate
     ax.axhline(level, color=FAINT, linestyle="--", linewidth=1.4)
     ax.annotate("the best possible guess", (0, level), xycoords=("axes fraction", "data"), xytext=(4, 5), textcoords="offset points", color=FAINT)
-    log_axis(ax, amounts[::2] + amounts[-1:])
+    log_axis(ax, [amounts[0], amounts[2], amounts[-1]])
     ax.set_ylim(0.5, level + 0.04)
     label_ends(ax, amounts[-1], ends)
     return fig
@@ -34,8 +34,9 @@ def comparisons() -> plt.Figure:
 FIGURES = {
     "comparisons": (
         comparisons,
-        "Share of clicks guessed against the number of comparisons, from 300 to 9,600: two curves for reward models from two starts, one for a bag of "
-        "words, and above them a dashed line, the best possible guess.",
+        "Share of clicks guessed against the number of comparisons, from 300 to 9,600. From the assistant it rises slowly, from .62 to .67. After preference "
+        "model pretraining it starts at .66, dips at 1,200, and ends at .73. A bag of words rises from .55 to .64. All stay below a dashed line at .81, the "
+        "best possible guess.",
     ),
 }
 

@@ -91,7 +91,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assistant = SimpleNamespace(build=lambda name, out: asked.append((name, out)) or out, ship=lambda directory: asked.append(directory))
     monkeypatch.setitem(sys.modules, "finetunelab.pretraining", pretraining)
     monkeypatch.setitem(sys.modules, "finetunelab.assistant", assistant)
-    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward"), ("reader", "reading")):
+    for kind, module in (("reward", "reward_base"), ("panel", "panel_reward"), ("embedder", "embedder_base"), ("reader", "reading")):
         recipe = SimpleNamespace(build=lambda out, kind=kind: asked.append((kind, out)) or out, ship=lambda given, kind=kind: asked.append((kind, given)))
         monkeypatch.setitem(sys.modules, f"finetunelab.{module}", recipe)
     monkeypatch.setitem(sys.modules, "finetunelab.skills", skills)
@@ -105,6 +105,7 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
         assert cli.main(["base", "build", "--out", "x", "--size", "chat"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "reward"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "panel"]) == 0
+        assert cli.main(["base", "build", "--out", "x", "--size", "embedder"]) == 0
         assert cli.main(["base", "build", "--out", "x", "--size", "reader"]) == 0
     finally:
         torch.set_num_threads(threads)
@@ -114,9 +115,10 @@ def test_base_commands_call_the_package(monkeypatch, capsys, tmp_path):
     assert cli.main(["base", "ship", "runs/nano-chat"]) == 0
     assert cli.main(["base", "ship", "runs/nano-reward"]) == 0
     assert cli.main(["base", "ship", "runs/nano-panel"]) == 0
+    assert cli.main(["base", "ship", "runs/nano-embedder"]) == 0
     assert cli.main(["base", "ship", "runs/nano-reader"]) == 0
-    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), *((kind, f"runs/nano-{kind}") for kind in ("reward", "panel", "reader"))]
-    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), *((kind, "x") for kind in ("reward", "panel", "reader")), "x", *shipped]
+    shipped = [("assistant", "runs/nano-sft/"), ("assistant", "runs/nano-chat"), *((kind, f"runs/nano-{kind}") for kind in ("reward", "panel", "embedder", "reader"))]
+    assert asked == [("small", "x"), ("nano-sft", "x"), ("nano-chat", "x"), *((kind, "x") for kind in ("reward", "panel", "embedder", "reader")), "x", *shipped]
 
 
 def test_stopping_by_keyboard_is_no_traceback(monkeypatch, capsys):

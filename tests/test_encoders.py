@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -72,7 +76,7 @@ def test_a_classifier_on_an_encoder_learns_through_the_encoder(tiny_encoder):
 
 
 def test_what_is_no_encoder_is_refused_with_the_mend(tiny_encoder, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="there is no encoder 'minilmm'; name 'minilm' or a directory"):
+    with pytest.raises(UserError, match="there is no encoder 'minilmm'; name 'minilm', 'nano-embedder' or a directory"):
         load_encoder("minilmm")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
@@ -88,3 +92,32 @@ def test_the_real_encoder_sets_like_beside_like(minilm):
     cat, kitten, tax = minilm.embed(["The cat sleeps on the sofa.", "A kitten naps on the couch.", "Tax returns are due in April."])
     assert cat @ kitten > 0.5 > 0.2 > cat @ tax
     assert cat.shape == (384,)
+
+
+def test_a_hub_name_is_an_embedder_in_the_larger_profiles_alone(tiny_encoder, tmp_path):
+    """From a local directory in the hub's layout, in a process of its own: the library reads these settings when it is imported."""
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--sentence-transformers--tiny"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(revision)
+    shutil.copytree(tiny_encoder, repository / "snapshots" / revision)
+    code = (
+        "from finetunelab.errors import UserError\n"
+        "from finetunelab.retrieval import embedders\n"
+        "embedders.READ = 32\n"
+        "found = embedders.load_embedder('sentence-transformers/tiny')\n"
+        "print(found.id, found.embed(['free prize']).shape)\n"
+        "for name in ('sentence-transformers/absent', '../tiny'):\n"
+        "    try:\n"
+        "        embedders.load_embedder(name)\n"
+        "    except UserError as error:\n"
+        "        print(error)\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "FINETUNELAB_PROFILE": "colab"}
+    environment.pop("HF_HUB_CACHE", None)
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=True)
+    loaded, absent, path = run.stdout.splitlines()
+    assert loaded == "sentence-transformers/tiny (1, 16)"
+    assert absent.startswith("cannot load the encoder of 'sentence-transformers/absent'") and "there is no encoder '../tiny'" in path
+    with pytest.raises(UserError, match="FINETUNELAB_PROFILE=colab or gpu"):
+        load_encoder("sentence-transformers/tiny")

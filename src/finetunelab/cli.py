@@ -18,6 +18,8 @@ from .errors import UserError, near, unknown
 
 # Nothing else is imported here: torch and its kin take seconds, and --help must not wait for them.
 
+RECIPES = {"reward": "reward_base", "panel": "panel_reward", "embedder": "embedder_base", "reader": "reading"}  # by size, the module of each
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose mistakes are one line with a mend, like every other."""
@@ -98,7 +100,7 @@ def _base(group: Any) -> None:
     ship.add_argument("directory", metavar="DIR")
     build = _command(group, "build", "pretrain it again; goes on where it stopped", _base_build)
     build.add_argument("--out", metavar="DIR", required=True)
-    build.add_argument("--size", choices=("base", "small", "sft", "chat", "reward", "panel", "reader"), default="base", help="those after small start from shipped ones")
+    build.add_argument("--size", choices=("base", "small", "sft", "chat", *RECIPES), default="base", help="those after small start from shipped ones")
     build.add_argument("--threads", type=int, default=2)
 
 
@@ -258,18 +260,9 @@ def _recipe(size: str) -> tuple[Callable[[str], Path], Callable[[str], Path]]:
         from .assistant import build, ship
 
         return partial(build, f"nano-{size}"), ship
-    if size == "reward":
-        from .reward_base import build, ship
-
-        return build, ship
-    if size == "panel":
-        from .panel_reward import build, ship
-
-        return build, ship
-    if size == "reader":
-        from .reading import build, ship
-
-        return build, ship
+    if size in RECIPES:
+        recipe = import_module(f".{RECIPES[size]}", __package__)
+        return recipe.build, recipe.ship
     from .pretraining import build, ship
 
     return partial(build, size), ship

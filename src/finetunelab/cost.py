@@ -174,8 +174,8 @@ class Meter(TrainerCallback):
     def see(self, trainer: Trainer, model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> None:
         """Count one batch, measuring a step the first time its shape is met."""
         ids = inputs["input_ids"]
-        mask = inputs.get("attention_mask")
-        self.cost.tokens += int(mask.sum()) if mask is not None else ids.numel()
+        masks = [value for name, value in inputs.items() if name.endswith("attention_mask")]  # a pair may bring two texts
+        self.cost.tokens += sum(int(mask.sum()) for mask in masks) if masks else ids.numel()
         shape = (*self.kind, tuple((name, value.shape) for name, value in inputs.items()))
         if shape not in _measured:
             paused = time.perf_counter()

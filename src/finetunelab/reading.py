@@ -42,7 +42,7 @@ SHARES = {"handbook": 0.4, "news": 0.35, "memories": 0.25}
 QUESTIONS = 5  # of a reading, at most
 MISSING, CAUTIOUS, CLOSED = 0.25, 0.5, 0.04  # shares: of questions that no passage answers, of readings that ask for caution, and without passages
 LENGTH, ROWS = 512, 4  # tokens of a packed row, rows of a step
-READINGS, RATE = 10_000, 2e-3
+READINGS, RATE = 40_000, 2e-3
 SHOWN = {"handbook": 3, "news": 3, "memories": 5}  # passages with each question of ``measure``
 
 

@@ -138,7 +138,7 @@ class IndexSettings:
     """What becomes of a folder of documents."""
 
     store: str = option("finetunelab-store", "the folder of the vector store; made if it is missing, and may hold several folders of documents")
-    embedder: str | None = option(None, "minilm, or the directory of a sentence encoder (default: the store's own, or minilm)")
+    embedder: str | None = option(None, "minilm, nano-embedder (it knows only the course's town), the directory of a sentence encoder, or its name on the hub (default: the store's own, or minilm)")
     words: int = option(120, "words of a passage, at most", least=10)
     overlap: int = option(20, "words at most that a passage repeats from the one before it", least=0)
 

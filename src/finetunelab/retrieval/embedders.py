@@ -31,20 +31,21 @@ class EncoderEmbedder:
     """A sentence encoder as an embedder: the mean of its states, see ``encoders``.
 
     Args:
-        name: "minilm", or a directory in the layout of Hugging Face or sentence-transformers.
+        name: "minilm", "nano-embedder", a directory in the layout of Hugging Face or sentence-transformers, or a name on the hub, such as one of
+            sentence-transformers'.
 
     Raises:
         UserError: as ``encoders.load_encoder`` does, and for an encoder whose files ask for something other than the mean.
     """
 
     def __init__(self, name: str):
-        from ..encoders import MINILM, directory, load_encoder
+        from ..encoders import MINILM, NANO, directory, load_encoder
         from ..models import checksums
 
         where = directory(name)
         _check_layout(where)
-        self.id = name if name == MINILM else str(where.resolve())
-        self._encoder = load_encoder(name)
+        self.id = name if name in (MINILM, NANO) or not Path(name).expanduser().is_dir() else str(where.resolve())
+        self._encoder = load_encoder(str(where))
         self.checksum = hashlib.sha256(json.dumps([READ, checksums(where)]).encode()).hexdigest()
         self.dimension = int(self._encoder.model.config.hidden_size)
 
@@ -69,7 +70,10 @@ def _check_layout(where: Path) -> None:
 
 
 def load_embedder(name: str | None = None) -> Embedder:
-    """Return an embedder: "minilm", or the directory of a sentence encoder. By default "minilm". UserError as ``EncoderEmbedder``."""
+    """Return an embedder: "minilm", which is the default, "nano-embedder", or the directory or the hub name of a sentence encoder.
+
+    "nano-embedder" is shipped and knows only the offline world, so it is never taken unasked. UserError as ``EncoderEmbedder``.
+    """
     from ..encoders import MINILM
 
     return EncoderEmbedder(name or MINILM)
