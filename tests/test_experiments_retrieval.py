@@ -173,6 +173,9 @@ def test_nobody_is_told_what_another_said_where_the_search_is_among_ones_own(wor
     assert any(len({text.partition(":")[0] for text in passages}) > 1 for passages in free)
     assert found.arms["E6.leaks"]["leaks"] == 0 < found.arms["E6.control"]["leaks"] and found.arms["E6.leaks"]["attempts"] == 60
     assert found.arms["E6.right"][personal.FILTERED] > 0.5
+    # Whose question it is helps a search among all: without the asker's name the chance to find the asker's own is small.
+    own_right = {row["arm"]: row["right"] for row in found.rows if row["kind"] == "own"}
+    assert own_right[personal.FILTERED] > own_right[personal.UNFILTERED] > 0.2
     kinds = [row for row in found.rows if row["arm"] == personal.UNFILTERED and row["kind"] != "own"]
     assert sum(row["leaks"] for row in kinds) == found.arms["E6.control"]["leaks"] and sum(row["asked"] for row in kinds) == 60
     claim = next(claim for claim in find(["E6"])[0].claims if claim.id == "E6.leaks")

@@ -50,11 +50,11 @@ def test_each_question_is_answered_from_its_own_passages_and_the_model_is_given_
 
 @pytest.mark.parametrize(
     ("text", "held"),
-    [("Map room", True), ("the map  room.", True), ("map", True), ("ma", False), ("two dollars", True), ("dollars two", False), ("", False), ("...", False)],
+    [("Map room", True), ("the map  room.", True), ("map", True), ("ma", False), ("two dollars", True), ("dollars two", False), ("", False), ("...", False), ("5", False), ("000", False), ("1.5", True), ("5,000", True)],
 )
 def test_what_no_passage_says_word_for_word_is_held_back(text, held):
     answer = rag.Answer(text, 1)
-    found = rag.grounded(answer, ["Keys\nThe spare key hangs in the map\nroom.", "It costs two dollars."])
+    found = rag.grounded(answer, ["Keys\nThe spare key hangs in the map\nroom.", "It costs two dollars.", "At 1.5 crowns, 5,000 of them."])
     assert found == (answer if held else rag.Answer(rag.NOT_SAID)) and found.abstains is not held
     assert rag.grounded(answer, []).abstains
 

@@ -1,7 +1,7 @@
 """Chapter 5, one user each: what forty people have told an assistant, in one store, and who is told what.
 
 Every memory carries its owner, and a search is made among those of the one who asks. The control has no such filter: there the owner's name stands
-in the text, and the reader sees whatever is nearest. Both are asked with caution, and an answer that stands in no passage is held
+in the text and the asker's before the question that is searched for, and the reader sees whatever is nearest. Both are asked with caution, and an answer that stands in no passage is held
 back, so that a guess that happens to be somebody's secret is not taken for one that was told.
 """
 
@@ -34,8 +34,8 @@ def told_by(data_seed: int, signed: bool) -> list[Passage]:
 def replies(
     reader: Reader, store: VectorStore, asked: Sequence[tuple[str, str]], filtered: bool, k: int = K
 ) -> list[Answer]:
-    """Answer pairs of asker and question from the k nearest memories, of the asker's own or of all."""
-    found = [texts(store.search(question, k, {"user": asker} if filtered else None)) for asker, question in asked]
+    """Answer pairs of asker and question from the k nearest memories: of the asker's own, or of all, searched with the asker's name."""
+    found = [texts(store.search(question, k, {"user": asker}) if filtered else store.search(f"{asker}: {question}", k)) for asker, question in asked]
     said = answers(*reader, [(passages, question) for passages, (_, question) in zip(found, asked, strict=True)], cautious=True)
     return [grounded(answer, passages) for answer, passages in zip(said, found, strict=True)]
 

@@ -76,7 +76,7 @@ def grounded(answer: Answer, passages: Sequence[str]) -> Answer:
 
     A check of the output: what a reader adds out of its own head is held back. It cannot tell whether the passage is about the question.
     """
-    said = re.compile(rf"(?<!\w){re.escape(plain(answer.text))}(?!\w)")
+    said = re.compile(rf"(?<!\w)(?<!\d[.,]){re.escape(plain(answer.text))}(?!\w|[.,]\d)")  # 5 is neither in 1.5 nor in 5,000
     held = plain(answer.text) and any(said.search(" ".join(text.lower().split())) for text in passages)
     return answer if held else Answer(NOT_SAID)
 
