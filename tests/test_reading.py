@@ -100,11 +100,11 @@ def test_marks_count_answers_sources_and_abstentions():
 
 def test_it_can_be_built_again_and_a_finished_build_is_kept(tmp_path):
     said = []
-    built = recipe.build(tmp_path, scale=0.002, say=said.append)
+    built = recipe.build(tmp_path, scale=0.0005, say=said.append)
     made = json.loads((built / "recipe.json").read_text())
     assert made["readings"] <= 20 and made["editions"] == [1, 899] and made["config"]["steps"] > 0
     before = (built / "model.safetensors").stat().st_mtime_ns
-    assert recipe.build(tmp_path, scale=0.002, say=said.append) == built and "is finished" in said[-1]
+    assert recipe.build(tmp_path, scale=0.0005, say=said.append) == built and "is finished" in said[-1]
     assert (built / "model.safetensors").stat().st_mtime_ns == before
     found = recipe.measure(built, 1_000, 2)
     assert set(found) == {f"{kind}/{name}" for kind in recipe.SHOWN for name in ("right", "source", "careful", "abstains", "closed")}
