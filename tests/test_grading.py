@@ -20,7 +20,9 @@ from finetunelab.grading import grade as grading
 
 ROOT = Path(__file__).resolve().parents[1]
 INSTRUCTOR = ROOT / "labs" / "instructor"
-EXERCISES = {"01a": 8, "01b": 8, "02a": 5, "02b": 5, "03a": 5, "03b": 5, "03c": 5, "04a": 5, "04b": 5, "04c": 5, "05a": 5, "05b": 5, "05c": 5}
+EXERCISES = {
+    "01a": 8, "01b": 8, "02a": 5, "02b": 5, "03a": 5, "03b": 5, "03c": 5, "04a": 5, "04b": 5, "04c": 5, "05a": 5, "05b": 5, "05c": 5,
+}
 NAMES = tuple(EXERCISES)
 ASSIGNMENTS = {name: assignments.assignment(name, INSTRUCTOR) for name in NAMES}
 WRONG = [(name, path.stem) for name in NAMES for path in sorted((INSTRUCTOR / name / "wrong").glob("*.py"))]

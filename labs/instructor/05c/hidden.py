@@ -51,7 +51,8 @@ def _on_day_is(call, statements, fact, *asked):
 
 
 PAPER = [
-    ("judge", "Mia", 3), ("flour", 12, 2), ("judge", "Tor", 20), ("judge", "Kai", 8), ("flour", 0, 6), ("judge", "Mia", 14), ("flour", 9, 11),
+    ("judge", "Mia", 3), ("flour", 12, 2), ("judge", "Tor", 20), ("judge", "Kai", 8), ("flour", 0, 6), ("judge", "Mia", 14),
+    ("flour", 9, 11),
 ]
 
 
@@ -69,7 +70,7 @@ def on_day_future(call):
 
 @check("on_day", "Of two statements from the same day on, the later printed one counts.", hint="Was the other one ever true?")
 def on_day_corrected(call):
-    paper = [("soup", "zander", 4), ("soup", "apple", 4), ("soup", "mint", 6), ("soup", "bean", 6), ("soup", "corn", 6), ("soup", "leek", 1)]
+    paper = [("soup", value, day) for value, day in (("zander", 4), ("apple", 4), ("mint", 6), ("bean", 6), ("corn", 6), ("leek", 1))]
     return _on_day_is(call, paper, "soup", (4, "apple"), (5, "zander"), (6, "corn"), (8, "bean"), (8, "apple"), (8, "mint"), (8, "leek"))
 
 
@@ -83,7 +84,8 @@ def on_day_retracted(call):
 
 @check("on_day", "A value may come back, and may be repeated.", hint="Which of its stretches do you mean? Is a repetition a new one?")
 def on_day_returns(call):
-    paper = [("flag", value, day) for value, day in (("red", 1), ("blue", 4), ("red", 6), ("red", 8), ("green", 11), ("red", 15), ("red", 18))]
+    stated = ("red", 1), ("blue", 4), ("red", 6), ("red", 8), ("green", 11), ("red", 15), ("red", 18)
+    paper = [("flag", value, day) for value, day in stated]
     asked = [(day, value) for day in (3, 5, 7, 9, 12, 16, 25) for value in ("red", "blue", "green")]
     return _on_day_is(call, paper, "flag", *asked)
 
@@ -103,7 +105,7 @@ def on_day_random(call):
 
 def _best(ways, days, asked):
     """The cheapest way by its cost a day, as a fraction."""
-    costs = [(Fraction(once, days) + a_day + asked * a_question, a_question, at) for at, (once, a_day, a_question) in enumerate(ways.values())]
+    costs = [(Fraction(once, days) + a_day + asked * each, each, at) for at, (once, a_day, each) in enumerate(ways.values())]
     return list(ways)[min(costs)[2]]
 
 
@@ -139,23 +141,33 @@ def cheapest_several(call):
         _cheapest_is(call, without, 1, asked, [(20, "b"), (234, "c"), (2000, "d")]) for asked in (0, 20, 233, 234, 2500))
 
 
-@check("cheapest", "What is paid once is spread over the days.", hint="How often is it paid in so many days? What is multiplied by the days?")
+@check(
+    "cheapest", "What is paid once is spread over the days.",
+    hint="How often is it paid in so many days? What is multiplied by the days?",
+)
 def cheapest_once(call):
     ways = {"bought": (5000, 10, 1), "rented": (0, 60, 2), "asked": (0, 0, 7)}
     return all(_cheapest_is(call, ways, days, asked, _cheapest(ways, days, 6000)) for days in (1, 30, 365) for asked in (0, 11, 12, 117))
 
 
-@check("cheapest", "The number is the smallest whole one, of any size.", hint="Do the lines meet between two numbers? Has a float enough digits?")
+@check(
+    "cheapest", "The number is the smallest whole one, of any size.",
+    hint="Do the lines meet between two numbers? Has a float enough digits?",
+)
 def cheapest_exact(call):
     big = 10**19
     meets = {
         2: {"a": (0, 6, 1), "b": (0, 1, 4)}, 3: {"a": (0, 7, 2), "b": (0, 1, 4)}, 4: {"a": (0, 10, 0), "b": (0, 0, 3)},
-        123456790: {"a": (0, 123456789 * big + 1, big), "b": (0, 0, 2 * big)}, 123456789: {"a": (0, 123456789 * big, big), "b": (0, 0, 2 * big)},
+        123456790: {"a": (0, 123456789 * big + 1, big), "b": (0, 0, 2 * big)},
+        123456789: {"a": (0, 123456789 * big, big), "b": (0, 0, 2 * big)},
     }
     return all(_cheapest_is(call, ways, 1, asked, [(at, "a")]) for at, ways in meets.items() for asked in (at - 1, at))
 
 
-@check("cheapest", "It holds for any ways, and what cannot be is refused.", hint="Try small costs at random. May three lines meet in one point?")
+@check(
+    "cheapest", "It holds for any ways, and what cannot be is refused.",
+    hint="Try small costs at random. May three lines meet in one point?",
+)
 def cheapest_random(call):
     for seed in range(25):
         rng = random.Random(seed)
@@ -186,7 +198,10 @@ def _upper_is(call, *cases):
     return all(_near(call("bound", leaks, attempts, 0.1, sure)[0], _bound(leaks, attempts, sure)) for leaks, attempts, sure in cases)
 
 
-@check("bound", "Without a leak, the bound is where silence becomes unlikely.", hint="How likely is it that none leaks? Is the doubt halved?")
+@check(
+    "bound", "Without a leak, the bound is where silence becomes unlikely.",
+    hint="How likely is it that none leaks? Is the doubt halved?",
+)
 def bound_none(call):
     exact = all(_near(call("bound", 0, n, 0.1, 0.75)[0], 1 - 0.25 ** (1 / n)) for n in (1, 2, 7))
     return exact and _upper_is(call, (0, 2000, 0.95), (0, 35, 0.99), (0, 10, 0.3))
@@ -223,13 +238,13 @@ def bound_number(call):
         given = call("bound", 0, 5, rate, sure)[1]
         if number(given) != wanted:
             return False
-    return number(call("bound", 2, 2, 0.5, 0.75)[1]) == 2
+    return number(call("bound", 2, 2, 0.5, 0.8)[1]) == 3
 
 
 @check("bound", "What cannot be is refused.", hint="More leaks than attempts? No attempts at all? Certainty?")
 def bound_refused(call):
-    wrong = [(3, 2, 0.1, 0.95), (-1, 2, 0.1, 0.95), (0, 0, 0.1, 0.95), (0, 9, 0.0, 0.95), (0, 9, 1.0, 0.95), (0, 9, 0.1, 1.0), (0, 9, 0.1, 0.0)]
-    return all(_refused(call, "bound", *each) for each in wrong)
+    counts = all(_refused(call, "bound", *each, 0.1, 0.95) for each in ((3, 2), (-1, 2), (0, 0)))
+    return counts and all(_refused(call, "bound", 0, 9, *each) for each in ((0.0, 0.95), (1.0, 0.95), (0.1, 1.0), (0.1, 0.0)))
 
 
 # 4. First who, then what -------------------------------------------------------------------------------------------------------
@@ -248,8 +263,7 @@ def _search(query, vectors, owners, readers, deleted, asker, k):
     """The same, one memory after the other."""
     found = []
     for i in range(len(owners)):
-        mine = asker is not None and asker in [*readers[i], *[owners[i]]]
-        if mine and deleted[i] is False:
+        if asker is not None and asker in [*readers[i], owners[i]] and not deleted[i]:
             found.append((-sum(a * b for a, b in zip(vectors[i], query, strict=True)), i))
     return [i for _, i in sorted(found)[:k]]
 
@@ -287,17 +301,22 @@ def search_shared(call):
     vectors = np.array([[float(9 - i), 0.0, 0.0] for i in range(9)])
     owners = ["Ann", "Ann", "Ben", "Ben", "Cid", "Anna", "Anna", "Ann", "ann"]
     readers = [["Ben"], [], [], ["Cid", "Anna"], [], [], ["Ben", "Cid"], ["Cid", "Ben"], []]
-    return all(_search_is(call, [1.0, 0.0, 0.0], vectors, owners, readers, [False] * 9, asker, 9) for asker in ("Ann", "Anna", "Ben", "Cid", "An"))
+    given = [[1.0, 0.0, 0.0], vectors, owners, readers, [False] * 9]
+    return all(_search_is(call, *given, asker, 9) for asker in ("Ann", "Anna", "Ben", "Cid", "An"))
 
 
-@check("search", "Nobody sees what was deleted, whatever is left of it.", hint="Not its owner, and no reader. Where does nan come in an order?")
+@check(
+    "search", "Nobody sees what was deleted, whatever is left of it.",
+    hint="Not its owner, and no reader. Where does nan come in an order?",
+)
 def search_deleted(call):
     vectors, owners, readers, deleted = _plain(2)
     readers = [["Cid"] if i % 2 else [] for i in range(len(owners))]
     for i in (0, 1, 2, 7, 9, 13, 20):
         deleted[i] = True
         vectors[i] = (np.nan, np.inf, 1e6)[i % 3]
-    return all(_search_is(call, [1.0, 0.0, 0.5], vectors, owners, readers, deleted, asker, k) for asker in ("Ann", "Ben", "Cid") for k in (2, 30))
+    given = [[1.0, 0.0, 0.5], vectors, owners, readers, deleted]
+    return all(_search_is(call, *given, asker, k) for asker in ("Ann", "Ben", "Cid") for k in (2, 30))
 
 
 @check("search", "Equally near ones come by their places.", hint="Is your order stable? What happens to it when you turn it around?")
@@ -310,13 +329,16 @@ def search_ties(call):
     return True
 
 
-@check("search", "Nobody's memories are nobody's, and nobody sees nothing.", hint="Is None equal to None? May k be zero? Then try at random.")
+@check(
+    "search", "Nobody's memories are nobody's, and nobody sees nothing.",
+    hint="Is None equal to None? May k be zero? Then try at random.",
+)
 def search_nobody(call):
     given = [2.0, -1.0, 1.0]
     for seed in (5, 6, 7):
         if not all(_search_is(call, given, *_store(seed), asker, k) for asker in ("Ann", "Anna", "Cid", "Dee", None) for k in (1, 4, 50)):
             return False
-    return _refused(call, "search", np.array(given), *_store(8), "Ann", 0) and _refused(call, "search", np.array(given), *_store(8), "Dee", -1)
+    return all(_refused(call, "search", np.array(given), *_store(8), asker, k) for asker, k in (("Ann", 0), ("Dee", -1)))
 
 
 # 5. Did it leak? ---------------------------------------------------------------------------------------------------------------
@@ -380,9 +402,10 @@ def _worse(call):
         found, truth = [], []
         for replies, askers, secrets, leaked in _drawn():
             said = call("leaks", replies, askers, secrets)
-            if len(said) != len(replies) or not all(type(each) in (bool, int) and each in (0, 1) for each in np.asarray(said).tolist()):
+            said = np.asarray(said).tolist()
+            if len(said) != len(replies) or not all(type(each) in (bool, int) and each in (0, 1) for each in said):
                 raise ValueError
-            found += [bool(each) for each in np.asarray(said).tolist()]
+            found += map(bool, said)
             truth += leaked
         both = sum(yes and leak for yes, leak in zip(found, truth, strict=True))
         call.memory["worse"] = both / max(sum(found), sum(truth), 1)
@@ -394,7 +417,10 @@ def leaks_form(call):
     return _worse(call) >= 0
 
 
-@check("leaks", "Whole words, told by others.", hint="Does your search tell a word from a part of one? Does it ask what the asker has told?")
+@check(
+    "leaks", "Whole words, told by others.",
+    hint="Does your search tell a word from a part of one? Does it ask what the asker has told?",
+)
 def leaks_some(call):
     return _worse(call) >= 0.65
 
@@ -404,6 +430,9 @@ def leaks_well(call):
     return _worse(call) >= 0.85
 
 
-@check("leaks", "What is one's own may be said, all of it.", hint="If a secret stands in a value of the asker's, does it anywhere else?", points=2)
+@check(
+    "leaks", "What is one's own may be said, all of it.",
+    hint="If a secret stands in a value of the asker's, does it anywhere else?", points=2,
+)
 def leaks_very_well(call):
     return _worse(call) >= 0.98

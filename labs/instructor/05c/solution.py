@@ -24,9 +24,9 @@ import numpy as np
 # A model that was trained last month gives answers that were true last month. To tell them from mere inventions, one has to know what was
 # true when.
 #
-# Write `on_day(statements, fact, day, answer)`. `statements` is a list of `(fact, value, day)` in the order in which the paper printed them.
-# `("judge", "Ida Holm", 5)` says that Ida Holm is the judge from day 5 on, until another statement about the judge takes over. The days are
-# whole numbers and need not be in order: a statement may come late, and it may be about a day that is still to come.
+# Write `on_day(statements, fact, day, answer)`. `statements` is a list of `(fact, value, day)` in the order in which the paper printed
+# them. `("judge", "Ida Holm", 5)` says that Ida Holm is the judge from day 5 on, until another statement about the judge takes over. The
+# days are whole numbers and need not be in order: a statement may come late, and it may be about a day that is still to come.
 #
 # - Of two statements about the same fact from the same day on, the one printed later corrects the other, which was never true.
 # - A statement whose value is `None` takes back what was printed before it about this fact from just this day on. It is as if that had
@@ -74,16 +74,16 @@ assert on_day(printed, "soup", 5, "pea") == ("leek", "never true", None)
 # %% cost-text [markdown]
 # ## 2. What is cheapest, and until when? (6 points)
 #
-# Training pays by the night, retrieval by the question, and a larger machine is paid for once. Which way is the cheapest depends on how many
-# questions there are.
+# Training pays by the night, retrieval by the question, and a larger machine is paid for once. Which way is the cheapest depends on how
+# many questions there are.
 #
 # Write `cheapest(ways, days, asked)`. `ways` is a dict from the name of a way to `(once, a_day, a_question)`: what it costs once, each day
-# whether or not anybody asks, and for each question. It will be used for `days` days with the same number of questions on each; so the one-off
-# cost is paid once in `days` days. Return two things:
+# whether or not anybody asks, and for each question. It will be used for `days` days with the same number of questions on each; so the
+# one-off cost is paid once in `days` days. Return two things:
 #
 # 1. the name of the way that costs least in all if there are `asked` questions a day;
-# 2. a list of `(number, name)`, in rising order: all numbers of questions a day at which the cheapest way becomes another one, each with its name.
-#    The number is the smallest whole number at which the new one is the cheapest. What is cheapest at 0 questions is no change.
+# 2. a list of `(number, name)`, in rising order: all numbers of questions a day at which the cheapest way becomes another one, each with
+#    its name. The number is the smallest whole number at which the new one is the cheapest. What is cheapest at 0 questions is no change.
 #
 # Of ways that cost the same, the one that costs less for a question counts as cheaper; if that is the same, too, the one that stands first
 # in the dict.
@@ -127,14 +127,14 @@ assert cheapest({"bought": (900, 0, 1), "rented": (0, 0, 4)}, 30, 7) == ("rented
 #
 # Write `bound(leaks, attempts, rate, confidence)`. Return two things:
 #
-# 1. Clopper and Pearson's upper bound of the rate, *one-sided*: the largest rate at which `leaks` or fewer in `attempts` independent attempts
-#    still have a probability of at least $1 - \text{confidence}$. If all attempts leaked it is 1. (An interval that is bounded on both sides has
-#    half of the doubt on each; its upper end is higher. Here all of the doubt is on the one side that worries us.)
+# 1. Clopper and Pearson's upper bound of the rate, *one-sided*: the largest rate at which `leaks` or fewer in `attempts` independent
+#    attempts still have a probability of at least $1 - \text{confidence}$. If all attempts leaked it is 1. (An interval that is bounded
+#    on both sides has half of the doubt on each; its upper end is higher. Here all of the doubt is on the one side that worries us.)
 # 2. How many attempts are needed at least to show a rate of at most `rate` if none of them leaks: the smallest number for which the
 #    bound above, with 0 leaks, is at most `rate`. A whole number.
 #
-# The probability of at most k leaks in n attempts at rate p is $\sum_{i=0}^{k} \binom{n}{i} p^i (1-p)^{n-i}$. It falls as p rises, so one can
-# close in on the bound from both sides. There may be millions of attempts and thousands of leaks, and rates as small as a billionth:
+# The probability of at most k leaks in n attempts at rate p is $\sum_{i=0}^{k} \binom{n}{i} p^i (1-p)^{n-i}$. It falls as p rises, so one
+# can close in on the bound from both sides. There may be millions of attempts and thousands of leaks, and rates as small as a billionth:
 # the bound must be right to a millionth *of itself*, and the number to the last digit. Do not let a large number overflow or a small one
 # vanish beside a one.
 #
@@ -171,12 +171,13 @@ assert bound(3, 3, 0.5, 0.95) == (1.0, 5)
 # %% search-text [markdown]
 # ## 4. First who, then what (6 points)
 #
-# A search that looks for the nearest memories first, and drops afterwards what the asker may not see, finds too little when others' memories
-# are nearer. One that forgets to drop them is worse.
+# A search that looks for the nearest memories first, and drops afterwards what the asker may not see, finds too little when others'
+# memories are nearer. One that forgets to drop them is worse.
 #
-# Write `search(query, vectors, owners, readers, deleted, asker, k)`. For each memory i there is a row `vectors[i]`, the name `owners[i]`
-# of who told it, a list `readers[i]` of the names with whom it is shared, and `deleted[i]`, True if it was deleted. `query` is a vector, and
-# `asker` the name of who asks. Return a list of places, as whole numbers: the k nearest of the memories that the asker may see, nearest first.
+# Write `search(query, vectors, owners, readers, deleted, asker, k)`. For each memory i there is a row `vectors[i]`, the name `owners[i]` of
+# who told it, a list `readers[i]` of the names with whom it is shared, and `deleted[i]`, True if it was deleted. `query` is a vector, and
+# `asker` the name of who asks. Return a list of places, as whole numbers: the k nearest of the memories that the asker may see, nearest
+# first.
 #
 # - Nearer is what has the larger inner product with the query. Of equally near ones the smaller place comes first.
 # - The asker may see a memory of the asker's own, and one that is shared with the asker. Names are the same only letter for letter. A
@@ -212,18 +213,18 @@ assert list(search([1.0, 0.0], told, owners, readers, gone, "Cy", 3)) == []
 # A rate of leaks is no better than what counts them. A plain search for the secret's letters misses a secret that is spelled out,
 # and sees one in every longer word.
 #
-# Write `leaks(replies, askers, secrets)`. `replies` is a list of texts, `askers[i]` is the name of who got reply i, and `secrets` is a dict from each
-# name to the list of values that this user has told. Return a list with one truth value for each reply: whether it leaks.
+# Write `leaks(replies, askers, secrets)`. `replies` is a list of texts, `askers[i]` is the name of who got reply i, and `secrets` is a dict
+# from each name to the list of values that this user has told. Return a list with one truth value for each reply: whether it leaks.
 #
 # A reply leaks if it names a value that somebody has told and its asker has not. Capitals make no difference, nor does white space or
-# punctuation between the letters or digits of a value, or that there is none: `Green-Tea`, `g.r.e.e.n t.e.a` and `greentea` all name
-# "green tea". A part of a longer word or number names nothing: "pea" is not named by "peacock", nor "64" by "1264", "64.5" or "2.64".
-# And what stands within a value of the asker's own is the asker's to know: if I have told that I like green tea, you may say so to me, though
+# punctuation between the letters or digits of a value, or that there is none: `Green-Tea`, `g.r.e.e.n t.e.a` and `greentea` all name "green
+# tea". A part of a longer word or number names nothing: "pea" is not named by "peacock", nor "64" by "1264", "64.5" or "2.64". And what
+# stands within a value of the asker's own is the asker's to know: if I have told that I like green tea, you may say so to me, though
 # somebody else has told "tea".
 #
-# It is marked on four draws that you do not see, made by the same function `draw` as the one below, by two numbers: precision (of the replies that
-# you call a leak, how many are) and recall (of those that leak, how many you find). There is a point for an answer in the right form, one
-# if both numbers are at least 0.65, two for 0.85, and two for 0.98. A call may take ten seconds.
+# It is marked on four draws that you do not see, made by the same function `draw` as the one below, by two numbers: precision (of the
+# replies that you call a leak, how many are) and recall (of those that leak, how many you find). There is a point for an answer in the
+# right form, one if both numbers are at least 0.65, two for 0.85, and two for 0.98. A call may take ten seconds.
 #
 # Before you write: print some replies that leak and some that do not. What would make you miss one, and what would make you cry wolf?
 
