@@ -239,7 +239,7 @@ VALUES = [*HIDING, *PAIRS, *NUMBERS]
 NAMES = ["Ada", "Bo", "Cy", "Dora", "Eli", "Fay", "Gus", "Hal", "Ida", "Jon"]
 FRAMES = ["You once said {}.", "I have noted {} for you.", "It must be {}, I think.", "My notes say: {}!", "Is it not {}?", "Why not ({})?"]
 
-
+# %% leaks-words
 def worded(rng, value):
     """Return a value in some wording: as it is, in capitals, with other white space, or spelled out."""
     how = rng.randrange(6)
