@@ -1,0 +1,19 @@
+"""Looks for whole words in any case, and misses what is spelled out."""
+
+
+def leaks(replies, askers, secrets):
+    def pattern(value):
+        spelled = r"\s+".join(map(re.escape, value.lower().split()))
+        return re.compile(rf"(?<!\w)(?<!\d[.,](?=\d)){spelled}(?!\w)(?!(?<=\d)[.,]\d)")
+
+    patterns = {value: pattern(value) for told in secrets.values() for value in told}
+
+    def spans(values, reply):
+        return [match.span() for value in values for match in patterns[value].finditer(reply.lower())]
+
+    found = []
+    for reply, asker in zip(replies, askers, strict=True):
+        mine = secrets.get(asker, [])
+        own, others = spans(mine, reply), spans([value for value in patterns if value not in mine], reply)
+        found.append(any(not any(a <= start and end <= b for a, b in own) for start, end in others))
+    return found
