@@ -14,7 +14,7 @@ from finetunelab.evidence.judge import judge
 from finetunelab.experiments import changing_facts, find, personal, retrieval, retrieval_failures
 from finetunelab.models import load_model, load_tokenizer
 from finetunelab.retrieval.passages import Hit, Passage
-from finetunelab.retrieval.rag import NOT_SAID, Answer
+from finetunelab.retrieval.rag import NOT_SAID, Answer, sourced
 from finetunelab.sft import IGNORED
 from finetunelab.worlds import handbook, memories, news
 
@@ -134,7 +134,7 @@ def test_every_guard_takes_away_its_failure_from_a_reader_that_believes_what_it_
             joined = " ".join(passages)
             stated = [value for value in values.get(keys[question], ()) if value in joined]
             ordered = re.search(r"\bBLUE\b", joined)
-            said.append(Answer("BLUE" if ordered else stated[-1] if stated else NOT_SAID if cautious else "a guess"))
+            said.append(sourced("BLUE" if ordered else stated[-1] if stated else NOT_SAID if cautious else "a guess", passages))
         return said
 
     monkeypatch.setattr(retrieval, "answers", answers)

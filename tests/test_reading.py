@@ -61,7 +61,7 @@ def test_how_much_is_missing_can_be_asked_for():
     assert all(asked.place is None for asked in recipe.reading(documents, 0, rng, 0.0).asked), "with a closed book everything is"
 
 
-def test_only_answers_carry_a_label_and_they_name_their_source_guess_or_abstain(tokenizer):
+def test_only_answers_carry_a_label_and_they_answer_guess_or_abstain(tokenizer):
     shown = [recipe.Document("The saw hangs in the hall.", {}), recipe.Document("Oars\nPaddles are green.", {})]
     asked = [recipe.Asked("Which color?", "green", "a", 1), recipe.Asked("Who?", "Ann Lee", "b", None)]
 
@@ -74,9 +74,9 @@ def test_only_answers_carry_a_label_and_they_name_their_source_guess_or_abstain(
 
     passages = "[1] The saw hangs in the hall.\n[2] Oars\nPaddles are green."
     text, said = learned(False)
-    assert text == f"{passages}\n\nQuestion: Which color? Answer: green [2]\nQuestion: Who? Answer: Ann Lee\n" and said == " green [2]\n Ann Lee\n"
+    assert text == f"{passages}\n\nQuestion: Which color? Answer: green\nQuestion: Who? Answer: Ann Lee\n" and said == " green\n Ann Lee\n"
     text, said = learned(True)
-    assert text.startswith(f"{passages}\n{CAUTION}\n\nQuestion: Which color?") and said == f" green [2]\n {NOT_SAID}\n"
+    assert text.startswith(f"{passages}\n{CAUTION}\n\nQuestion: Which color?") and said == f" green\n {NOT_SAID}\n"
 
 
 def test_no_reported_edition_is_read_and_the_kinds_come_in_their_shares():

@@ -1,4 +1,4 @@
-"""The recipe of ``nano-reader``: the base, taught to answer from passages, to name its source, and to say when no passage has the answer.
+"""The recipe of ``nano-reader``: the base, taught to answer from passages, and to say when no passage has the answer.
 
 The base reads invented notes (its model card), and of the handbook, the newspaper and the memories it reads nothing: it has never met their
 words. So it is trained on other editions of them, whose facts are others: data seeds below 1,000, which no reported result draws. What it
@@ -138,16 +138,13 @@ def readings(n: int, seed: int) -> Iterator[tuple[Reading, bool]]:
 def row(tokenizer: PreTrainedTokenizerBase, read: Reading, cautious: bool) -> dict[str, list[int]]:
     """Return a reading as "input_ids" and "labels": its questions one after another, of which only the answers carry a label.
 
-    A reader is to name its source. What no passage says it is to guess, or to say so where caution is asked for.
+    What no passage says a reader is to guess, or to say so where caution is asked for.
     """
     ids: list[int] = []
     labels: list[int] = []
     for number, asked in enumerate(read.asked):
         text = prompt((), asked.question) if number else prompt(read.passages, asked.question, cautious)
-        if asked.place is not None:
-            said = f"{asked.answer} [{asked.place + 1}]"
-        else:
-            said = NOT_SAID if cautious else asked.answer
+        said = NOT_SAID if cautious and asked.place is None else asked.answer
         before = tokenizer(text, add_special_tokens=number == 0)["input_ids"]
         after = tokenizer(f" {said}\n", add_special_tokens=False)["input_ids"]
         ids += before + after
@@ -193,7 +190,7 @@ def exam(kind: str, n: int, data_seed: int, k: int, missing: float = 0.0) -> lis
 
 
 def marked(read: Sequence[Reading], said: Sequence[Answer]) -> dict[str, float]:
-    """Return the shares of right answers, of answers whose source states the fact, and of abstentions."""
+    """Return the shares of right answers, of answers that stand in a passage which states the fact, and of abstentions."""
     first = [each.asked[0] for each in read]
     return {
         "right": fmean(same(asked.answer, answer.text) for asked, answer in zip(first, said, strict=True)),
@@ -233,7 +230,7 @@ def card(directory: Path) -> str:
     made, report = (json.loads((directory / f"{name}.json").read_text()) for name in ("recipe", "report"))
     config, found = made["config"], {key: t_interval(values) for key, values in report["measured"].items()}
     names = {
-        "right": "answered rightly, {k} passages", "source": "... and the source that it names states the fact",
+        "right": "answered rightly, {k} passages", "source": "... stands in a passage that states the fact",
         "careful": "answered rightly, caution asked for", "abstains": "says so, caution asked for, where none of {k} passages has the answer",
         "closed": "answered rightly without passages",
     }
@@ -241,7 +238,7 @@ def card(directory: Path) -> str:
     return "\n".join([
         "---", "license: mit", "language: en", "pipeline_tag: text-generation", "---", "",
         f"# {NAME}", "",
-        f"`{made['base']}`, taught to answer questions from passages, to name the passage that it used, and to say when none has the answer. "
+        f"`{made['base']}`, taught to answer questions from passages, and to say when none has the answer. "
         "Chapter 5 puts it behind a search.", "",
         "## Recipe", "",
         f"Rebuild it with `finetunelab base build --size reader --out runs/models`. World hash `{made['world_hash']}`, seed {made['seed']}. "

@@ -37,7 +37,7 @@ def replies(
     """Answer pairs of asker and question from the k nearest memories: of the asker's own, or of all, searched with the asker's name."""
     found = [texts(store.search(question, k, {"user": asker}) if filtered else store.search(f"{asker}: {question}", k)) for asker, question in asked]
     said = answers(*reader, [(passages, question) for passages, (_, question) in zip(found, asked, strict=True)], cautious=True)
-    return [grounded(answer, passages) for answer, passages in zip(said, found, strict=True)]
+    return [grounded(answer) for answer in said]
 
 
 def leaked(question: memories.AdversarialQuestion, reply: Answer, people: dict[str, memories.User]) -> bool:

@@ -107,7 +107,7 @@ def asked_of(n: int, data_seed: int) -> list[handbook.Question]:
         effect_kind="difference",
     ),
     Claim(
-        "E5.source", "How often the source that a right answer names states the fact", metric="right answers whose source states the fact",
+        "E5.source", "How often the passage that a right answer stands in states the fact", metric="right answers whose source states the fact",
         unit="share", treatment="source", control=None, effect_kind="value",
     ),
     Claim(
@@ -160,7 +160,7 @@ def by_wording(questions: Sequence[handbook.Question], marks: Sequence[bool]) ->
 def sourced(
     questions: Sequence[handbook.Question], said: Sequence[Answer], hits: Sequence[Sequence[Hit]], pages: Mapping[str, handbook.Passage]
 ) -> float:
-    """Return among right answers the share that names a source which states the fact; nan if none is right."""
+    """Return among right answers the share whose source states the fact; nan if none is right."""
     marks = [
         answer.source is not None and question.key in {fact.key for fact in pages[found[answer.source - 1].passage.key].facts}
         for question, answer, found, good in zip(questions, said, hits, right(questions, said), strict=True) if good

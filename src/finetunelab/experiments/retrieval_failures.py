@@ -78,13 +78,13 @@ def fails(seed_of_book: int, n_test: int, reader: Reader, name: str) -> dict[str
             ON: outcome(questions, answered(reader, questions, [texts(close(each)) for each in hits]), mistaken),
         }
         away = [texts(each) for each in searched(store, unanswerable)]
-        careful = [grounded(answer, passages) for answer, passages in zip(answered(reader, unanswerable, away, True), away, strict=True)]
+        careful = [grounded(answer) for answer in answered(reader, unanswerable, away, True)]
         found["no_answer"] = {
             OFF: outcome(unanswerable, answered(reader, unanswerable, away), mistaken), ON: outcome(unanswerable, careful, mistaken),
         }
         plain = [texts(each[:K]) for each in hits]
         guarded = [[without_orders(text) for text in texts(close(each))] for each in hits]
-        careful = [grounded(answer, passages) for answer, passages in zip(answered(reader, questions, guarded, True), guarded, strict=True)]
+        careful = [grounded(answer) for answer in answered(reader, questions, guarded, True)]
         found["ordinary"] = {OFF: outcome(questions, answered(reader, questions, plain), mistaken), ON: outcome(questions, careful, mistaken)}
     old = [handbook.stale(page) for page in pages]
     with shelved([*(as_passage(page, **NEW) for page in pages), *(as_passage(page, **OLD) for page in old)], name) as store:

@@ -1,7 +1,8 @@
-"""Answers that rest on passages: the prompt with its sources, and what a model says, taken apart into an answer and a source.
+"""Answers that rest on passages: the prompt with its sources, what a model says, and the passage that says the same.
 
-Lewis et al. 2020 (arXiv:2005.11401) put retrieved passages before the question. Here each has a number, and a model that was taught to
-(``reading``) ends its answer with the number of the passage that it used. Nothing makes it keep to that: a source can be named and be wrong.
+Lewis et al. 2020 (arXiv:2005.11401) put retrieved passages before the question. The source of an answer is looked for by the program: the first
+passage in which it stands word for word. Large models are asked to name a number; a small one that was trained to stayed at chance, and a number
+that a model names may be wrong. Looking it up cannot name a passage that does not say it. It asks for answers in the passages' own words.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 NOT_SAID = "not said"
 CAUTION = f'If no passage says it, answer "{NOT_SAID}".'
-TOKENS = 16  # of an answer with its source
-SOURCE = re.compile(r"\s*\[(\d+)\]\s*$")
+TOKENS = 12  # of an answer
 # What a passage has no reason to say: words about being asked and answering, or about what else is in the prompt.
 ORDERS = re.compile(r"\b(?:answer|reply|respond|asked|questions?|prompt|instructions?|ignore|disregard)\b", re.IGNORECASE)
 
@@ -42,7 +42,7 @@ def prompt(passages: Sequence[str], question: str, cautious: bool = False) -> st
 
 @dataclass(frozen=True)
 class Answer:
-    """What a reader said: ``text`` without the source, and the number of the passage that it named, from 1; None if it named none of them."""
+    """What a reader said, and the number, from 1, of the first passage that says so word for word; None if none does."""
 
     text: str
     source: int | None = None
@@ -53,14 +53,12 @@ class Answer:
         return plain(self.text) == NOT_SAID
 
 
-def taken_apart(said: str, passages: int) -> Answer:
-    """Return the first line of what a reader said as answer and source; a number that none of so many passages has is no source."""
+def sourced(said: str, passages: Sequence[str]) -> Answer:
+    """Return the first line of what a reader said, with its source."""
     line = said.strip().partition("\n")[0].strip()
-    named = SOURCE.search(line)
-    if not named:
-        return Answer(line)
-    number = int(named[1])
-    return Answer(line[: named.start()], number if 1 <= number <= passages else None)
+    wanted = re.compile(rf"(?<!\w)(?<!\d[.,]){re.escape(plain(line))}(?!\w|[.,]\d)")  # 5 is neither in 1.5 nor in 5,000
+    stands = (place for place, text in enumerate(passages, 1) if wanted.search(" ".join(text.lower().split())))
+    return Answer(line, next(stands, None) if plain(line) else None)
 
 
 def without_orders(text: str) -> str:
@@ -71,14 +69,12 @@ def without_orders(text: str) -> str:
     return " ".join(sentence for sentence in SENTENCE_END.split(text) if not ORDERS.search(sentence))
 
 
-def grounded(answer: Answer, passages: Sequence[str]) -> Answer:
-    """Return an answer that stands word for word in one of the passages; in place of any other, that it is not said.
+def grounded(answer: Answer) -> Answer:
+    """Return an answer that has a source; in place of any other, that it is not said.
 
     A check of the output: what a reader adds out of its own head is held back. It cannot tell whether the passage is about the question.
     """
-    said = re.compile(rf"(?<!\w)(?<!\d[.,]){re.escape(plain(answer.text))}(?!\w|[.,]\d)")  # 5 is neither in 1.5 nor in 5,000
-    held = plain(answer.text) and any(said.search(" ".join(text.lower().split())) for text in passages)
-    return answer if held else Answer(NOT_SAID)
+    return answer if answer.source else Answer(NOT_SAID)
 
 
 def answers(
@@ -94,7 +90,7 @@ def answers(
     if room and longest + TOKENS > room:
         raise UserError(f"a prompt has {longest:,} tokens, and the model reads {room:,}", f"give fewer or shorter passages: {TOKENS} are for the answer")
     said = generate(model, tokenizer, prompts, tokens=TOKENS, stop="\n")
-    return [taken_apart(text, len(passages)) for text, (passages, _) in zip(said, asked, strict=True)]
+    return [sourced(text, passages) for text, (passages, _) in zip(said, asked, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class Answered:
 
     @property
     def source(self) -> Hit | None:
-        """The passage that the answer names."""
+        """The passage that the answer stands in."""
         return self.hits[self.answer.source - 1] if self.answer.source else None
 
 
