@@ -17,7 +17,7 @@ ALT = (
     "Two parts. Above, done once for a document: it is cut into chunks, the embedder turns each chunk into a vector, the vectors go into an index, and "
     "texts, sources, owners and dates into a table beside it. Below, done for every question: the same embedder turns it into a vector, the index gives the "
     "nearest chunks among those that the asker may see, they are written into the prompt before the question, each with a number, and the "
-    "model writes an answer with the number of the chunk that it rests on."
+    "model writes an answer, whose source is the chunk that says the same."
 )
 DOCUMENT, QUESTION = PALETTE["blue"], PALETTE["orange"]
 
