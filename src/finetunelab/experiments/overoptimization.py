@@ -9,7 +9,6 @@ there is not the work of a proxy.
 from __future__ import annotations
 
 import copy
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from statistics import fmean
@@ -31,6 +30,7 @@ N_TEST = 300
 ASKED, EACH = 100, 32  # requests, and candidates for each, of best of n
 FREE, TUNED, TRUTH, BEST_OF_N = "no penalty", "tuned penalty", "true grades as reward", "best of n"
 PICKED, MEASURED = "A", "B"
+ALLOWED = 0.1  # of the gain may be lost again
 
 
 def halves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
@@ -75,15 +75,13 @@ def course(rows: Sequence[Mapping[str, Any]]) -> tuple[float, float, float]:
     return ours[min(ours)], ours[peak], ours[max(ours)]
 
 
-def drop(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Return how much of the worth that was gained up to the peak of ``course`` is lost at its end, as a share.
+def excess(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Return the worth lost between the peak of ``course`` and its end, less the loss that the claim lets pass: ``ALLOWED`` of what was gained.
 
-    A loss below 0 is a gain. Where nothing was gained there is no share to state, and the result is nan: the evidence then names the seed,
-    and the claim is undecided.
+    At least 0 says that a tenth of the gain or more is lost. Unlike the loss as a share of the gain this is defined where nothing was gained.
     """
     start, peak, end = course(rows)
-    gain = peak - start
-    return (peak - end) / gain if gain > 0 else math.nan
+    return (peak - end) - ALLOWED * max(0.0, peak - start)
 
 
 def best_of_rows(
@@ -104,16 +102,19 @@ def best_of_rows(
 
 # What is measured ---------------------------------------------------------------------------------------------------------------
 
-DROP = dict(metric="share of the gain in true worth that is lost by the end", unit="share", control=None, effect_kind="value")
+EXCESS = dict(metric="true worth lost since the peak, less a tenth of what was gained up to it", unit="share", control=None, effect_kind="value")
 
 
 @measures(
-    Claim("D6", "Optimize a proxy too hard and the truth falls", treatment=FREE, op=">=", threshold=0.10, **DROP),
     Claim(
-        "D6.control", "... and with the truth as reward it does not", treatment=TRUTH, op="<", threshold=0.10, **DROP,
+        "D6", "Optimize a proxy too hard and the truth falls", treatment=FREE, op=">=", threshold=0.0, **EXCESS,
+        note="The loss is at least a tenth of the gain. As a share of the gain, which is how it was first asked, it is not defined where nothing is gained.",
+    ),
+    Claim(
+        "D6.control", "... and with the truth as reward it does not", treatment=TRUTH, op="<", threshold=0.0, **EXCESS,
         note="Trained as the treatment is, with the true grades in place of the reward model.",
     ),
-    Claim("D6.penalty", "... and how much falls with the tuned KL penalty?", treatment=TUNED, **DROP),
+    Claim("D6.penalty", "... and how much falls with the tuned KL penalty?", treatment=TUNED, **EXCESS),
     id="D6", seeds=5,
 )
 def too_hard(
@@ -131,7 +132,7 @@ def too_hard(
     prompts, rows, found = requests(train), [], {}
     for arm, (score, weight) in arms.items():
         seen = followed(score, reference, tokenizer, prompts, tests, kl_weight=weight, seed=seed, steps=steps, every=every)
-        found[arm] = drop(seen)
+        found[arm] = excess(seen)
         rows += [{"arm": arm, **row} for row in seen]
     rows += [{"arm": BEST_OF_N, **row} for row in best_of_rows(proxy, reference, tokenizer, tests[:n], each, seed)]
     return Measurement({"D6": found, "D6.control": found, "D6.penalty": found}, rows)
