@@ -1,4 +1,4 @@
-"""Chapter 5, retrieval over a company's handbook: whether the passage is found, whether it is read, and how it fails.
+"""Chapter 5, retrieval over a company's handbook: whether the passage is found, and whether it is read.
 
 The shipped embedder finds passages of the book, and the shipped reader answers from them. Both have met other editions of it and not this one: its
 facts are drawn by the data seed. The closed book is the same reader without passages.
