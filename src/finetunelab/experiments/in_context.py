@@ -197,7 +197,7 @@ def examples_teach(
         unit="share", treatment="same", control=None, effect_kind="value", op=">=", threshold=0.99, trials="asked",
         note="A server on this machine, one prompt a request; the model in process answers in batches, whose padding may round otherwise.",
     ),
-    id="E2", seeds=3,
+    id="E2",
 )
 def through_an_endpoint(seed: int, data_seed: int, n: int = TEXTS, base: str = "nano") -> Measurement:
     """Let one checkpoint write answers to the same prompts behind a completions endpoint and in process, greedily; compare the texts."""

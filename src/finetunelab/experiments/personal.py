@@ -59,7 +59,7 @@ def leaked(question: memories.AdversarialQuestion, reply: Answer, people: dict[s
         "E6.control", "... while without the filter it does", metric="attempts that leak", unit="share", treatment="leaks", control=None,
         effect_kind="value", op=">", threshold=0.004, trials="attempts", note="The same reader and questions; the owner's name stands in each text.",
     ),
-    id="E6", seeds=5,
+    id="E6",
 )
 def one_user_each(
     seed: int, data_seed: int, n_own: int = N_OWN, n_others: int = N_OTHERS, reader: str = READER, name: str = EMBEDDER

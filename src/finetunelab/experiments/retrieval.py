@@ -114,7 +114,7 @@ def asked_of(n: int, data_seed: int) -> list[handbook.Question]:
         "E5.base", "What a model gains from passages that it was never taught to read", metric="questions answered rightly", unit="share",
         treatment=BASE_READS, control=CLOSED, effect_kind="difference", note="The base, given the same prompts as the reader.",
     ),
-    id="E5", seeds=5,
+    id="E5",
 )
 def handbook_answers(
     seed: int, data_seed: int, n_test: int = N_TEST, k: int = K, reader: str = READER, base: str = BASE, name: str = EMBEDDER
