@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from finetunelab.evidence.judge import judge
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import changing_facts, find, personal, retrieval, retrieval_failures
 from finetunelab.models import load_model, load_tokenizer
 from finetunelab.retrieval.passages import Hit, Passage
@@ -72,14 +74,16 @@ def test_each_arm_gets_its_passages_and_right_sources_are_counted(words, nobody,
     monkeypatch.setattr(retrieval, "answers", answers)
     found = retrieval.handbook_answers(0, 0, n_test=30, k=2, reader="reader", base="base")
     assert [(model, {len(passages) for passages, _ in asked}) for model, asked, _ in seen] == [
-        ("reader", {0}), ("reader", {2}), ("reader", {1}), ("base", {2}),
+        ("reader", {0}), ("reader", {2}), ("reader", {1}), ("base", {0}), ("base", {2}), ("base", {1}),
     ]
     asked = retrieval.asked_of(30, 1_000)
     pages = {page.id: page for page in handbook.passages(1_000)}
     assert [passages for passages, _ in seen[2][1]] == [[pages[question.passage_id].text] for question in asked]
-    assert seen[1][1] == seen[3][1] and {question.paraphrased for question in asked} == {False, True}
+    assert [asked for _, asked, _ in seen[:3]] == [asked for _, asked, _ in seen[3:]] and {question.paraphrased for question in asked} == {False, True}
     arms, rows = found.arms, {row["arm"]: row for row in found.rows}
-    assert arms["E5.rag"][retrieval.CLOSED] == 0 and arms["E5.rag"][retrieval.ORACLE] == 1 and arms["E5.base"][retrieval.BASE_READS] == 0
+    assert arms["E5.rag"][retrieval.CLOSED] == 0 and arms["E5.rag"][retrieval.ORACLE] == 1
+    base = [arms["E5.base"][retrieval.of_base(arm)] for arm in (retrieval.CLOSED, retrieval.RETRIEVED, retrieval.ORACLE)]
+    assert base == [0, 0, 0], "what the base says is counted as the base's"
     # Two passages are shown, and the right one is among them as often as the answers are right.
     assert rows["recall@1"]["right"] <= arms["E5.rag"][retrieval.RETRIEVED] <= rows["recall@3"]["right"] <= rows["recall@5"]["right"] < 1
     assert arms["E5.recall_at_5"] == {"recall@5": rows["recall@5"]["right"]} and arms["E5.source"] == {"source": 1.0}
@@ -243,3 +247,25 @@ def test_the_days_are_lived_through_in_four_ways_and_the_costs_add_up(words, mon
     even = arms["E4.break_even"]["break-even"]
     first, second = (mean[arm]["a_day"] + even * mean[arm]["a_question"] for arm in ways)
     assert even > 0 and first == pytest.approx(second)
+
+
+def test_each_way_to_train_a_night_starts_from_the_reader_and_is_asked_with_the_closed_book(monkeypatch):
+    tried = [changing_facts.Night(changing_facts.QUESTIONS, 1, 1e-3), changing_facts.Night(changing_facts.ARTICLES, 1, 1e-3)]
+    learned, asked = [], []
+    monkeypatch.setattr(changing_facts, "reader_of", lambda name: (SimpleNamespace(), None))
+    monkeypatch.setattr(changing_facts, "learn", lambda model, tokenizer, day, data_seed, night, seed: learned.append((model, day, data_seed, night)) or 1.0 + day)
+    outcome = changing_facts.Outcome
+    monkeypatch.setattr(changing_facts, "put", lambda reader, paper, passages, a_day: asked.append(passages) or outcome(0.1 * a_day, 0.0, a_day, 0.0))
+    rows = changing_facts.sweep_nights(tried, n=2)
+    assert [(day, data_seed, night) for _, day, data_seed, night in learned] == [(day, 900, night) for night in tried for day in range(2)]
+    assert learned[0][0] is learned[1][0] is not learned[2][0] is learned[3][0]
+    assert not any(passage for passages in asked for passage in passages)
+    assert [(row["data"], row["right"], row["flops"]) for row in rows] == [(night.data, pytest.approx(0.15), 1.5) for night in tried]
+
+
+def test_a_night_is_the_best_of_the_sweep_and_of_equals_the_cheapest():
+    found = {}
+    for row in load_rows(Path(__file__).resolve().parents[1] / "book" / "evidence" / "E4-nights.csv"):
+        assert int(row["seed"]) == changing_facts.SWEEP_SEED < 1_000
+        found[changing_facts.Night(row["data"], int(row["passes"]), float(row["rate"]))] = (float(row["right"]), -float(row["flops"]))
+    assert tuple(found) == changing_facts.SWEEP and max(found, key=found.get) == changing_facts.CHOSEN
