@@ -242,7 +242,7 @@ def alignment_tax() -> str:
 
 
 def demonstrations() -> str:
-    """E1 as a table: accuracy with made-up label words by kind of task and number of demonstrations; means over the seeds."""
+    """E1 as a table: accuracy with arbitrary label words by kind of task and number of demonstrations; means over the seeds."""
     names = {"seen": "seen concepts", "unseen": "unseen concepts", "posts": "posts, spam or not", "reviews": "reviews, two topics"}
     found = {(task, k): rows for (task, labels, k), rows in _over_seeds("E1", ("task", "labels", "k")).items() if labels == "arbitrary" and rows[0]["accuracy"]}
     shots = sorted({k for _, k in found}, key=int)

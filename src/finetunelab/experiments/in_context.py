@@ -78,7 +78,7 @@ def patterns(n: int, data_seed: int, k: int, split: str = "test", **knobs: Any) 
 
 
 def natural(task: str, n: int, data_seed: int, k: int) -> list[FewShot]:
-    """Draw ``n`` questions about whole texts of another world, each with demonstrations and two made-up label words of its own.
+    """Draw ``n`` questions about whole texts of another world, each with demonstrations and two arbitrary label words of its own.
 
     Posts are spam or not; reviews are about one of two topics, drawn for each question.
     """
@@ -104,7 +104,7 @@ WITH, WITHOUT = f"{K} demonstrations", "0 demonstrations"
     Claim(
         "E1", "Examples in the prompt teach without changing a weight: concepts and a wording never shown as examples before",
         treatment=WITH, control=WITHOUT, op=">=", threshold=0.20, **ACCURACY,
-        note="Made-up label words. The run fails if a weight has changed.",
+        note="Arbitrary label words. The run fails if a weight has changed.",
     ),
     Claim(
         "E1.seen", "... concepts of the kind that the base was pretrained to learn from examples", treatment=WITH, control=WITHOUT,
@@ -275,7 +275,7 @@ def trained_score(
 
 
 def label_words(data_seed: int) -> list[str]:
-    """Draw two made-up label words."""
+    """Draw two arbitrary label words."""
     return random.Random(f"words/{data_seed}").sample(LABEL_WORDS, 2)
 
 
