@@ -7,13 +7,18 @@ import random
 from itertools import islice
 
 import pytest
+import torch
+from safetensors import safe_open
 
 from finetunelab import reading as recipe
+from finetunelab import worlds
 from finetunelab.experiments import seed_of_data
-from finetunelab.models import load_tokenizer
+from finetunelab.models import CHECKPOINTS, load_tokenizer, shipped
 from finetunelab.retrieval.rag import CAUTION, NOT_SAID, Answer
 from finetunelab.sft import IGNORED
 from finetunelab.worlds import handbook, memories, news
+
+SHIPPED = CHECKPOINTS / recipe.NAME
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +114,21 @@ def test_it_can_be_built_again_and_a_finished_build_is_kept(tmp_path):
     found = recipe.measure(built, 1_000, 2)
     assert set(found) == {f"{kind}/{name}" for kind in recipe.SHOWN for name in ("right", "source", "careful", "abstains", "closed")}
     assert all(0 <= value <= 1 for value in found.values())
+
+
+@pytest.mark.slow
+def test_it_does_what_its_card_says():
+    report = json.loads((SHIPPED / "report.json").read_text())
+    found = recipe.measure(SHIPPED, report["data_seeds"][0], report["asked"])
+    for skill, values in report["measured"].items():
+        assert found[skill] == pytest.approx(values[0], abs=0.04), skill
+    assert (SHIPPED / "README.md").read_text() == recipe.card(SHIPPED)
+
+
+def test_the_shipped_one_was_made_by_this_recipe():
+    made = json.loads((SHIPPED / "recipe.json").read_text())
+    assert recipe.NAME in shipped() and made["base"] == recipe.BASE and made["editions"] == [recipe.EDITIONS[0], recipe.EDITIONS[-1]]
+    assert made["world_hash"] == worlds.frozen_hash() and 0.99 * recipe.READINGS < made["readings"] <= recipe.READINGS
+    assert (made["config"]["learning_rate"], made["config"]["batch_size"], made["length"]) == (recipe.RATE, recipe.ROWS, recipe.LENGTH)
+    with safe_open(SHIPPED / "model.safetensors", "pt") as stored:
+        assert {stored.get_tensor(name).dtype for name in stored.keys()} == {torch.bfloat16}

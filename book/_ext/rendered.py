@@ -311,6 +311,11 @@ def embedder_card() -> str:
     return _card("nano-embedder")
 
 
+def reader_card() -> str:
+    """The same of ``nano-reader``."""
+    return _card("nano-reader")
+
+
 def _card(name: str) -> str:
     text = (CARD.parents[1] / name / CARD.name).read_text(encoding="utf-8")
     return re.sub(r"^## ", "### ", text[text.index("## Recipe") : text.index("## Limits")], flags=re.MULTILINE).strip()
@@ -320,7 +325,7 @@ PARTS = {
     function.__name__.replace("_", "-"): function
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
-        chat_card, reward_card, panel_card, embedder_card, bench, bench_goals, bench_rl, bench_index, *measured.TABLES,
+        chat_card, reward_card, panel_card, embedder_card, reader_card, bench, bench_goals, bench_rl, bench_index, *measured.TABLES,
     )
 }
 
