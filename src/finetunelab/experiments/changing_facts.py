@@ -5,7 +5,7 @@ weights. Pasted, the day's articles stand in the prompt, as many as its context 
 search is made among today's.
 
 What a night is trained on (the articles, questions on them in every wording of the world, or both), for how many passes and at which learning
-rate, is the best of ``sweep_nights``, on a data seed below 1,000; ``book/evidence/E4-nights.csv`` holds what it measured. Costs are FLOPs that the
+rate, is the best of ``sweep_nights``, and of equally good ones the cheapest, on a data seed below 1,000; ``book/evidence/E4-nights.csv`` holds what it measured. Costs are FLOPs that the
 tokens need (``methods.Flops``); the embedder's are counted as the base's, which has more layers.
 """
 
@@ -50,7 +50,7 @@ class Night(NamedTuple):
     rate: float
 
 
-SWEEP = tuple(Night(*choice) for choice in product((ARTICLES, QUESTIONS, BOTH), (5, 15), (1e-3, 3e-3)))
+SWEEP = tuple(Night(*choice) for choice in product((ARTICLES, QUESTIONS, BOTH), (2, 5, 15), (1e-3, 3e-3, 1e-2)))
 CHOSEN = Night(QUESTIONS, 15, 1e-3)
 
 
