@@ -5,8 +5,8 @@ weights. Pasted, the day's articles stand in the prompt, as many as its context 
 search is made among today's.
 
 What a night is trained on (the articles, questions on them in every wording of the world, or both), for how many passes and at which learning
-rate, is the best of ``sweep_nights``, and of equally good ones the cheapest, on a data seed below 1,000; ``book/evidence/E4-nights.csv`` holds what it measured. Costs are FLOPs that the
-tokens need (``methods.Flops``); the embedder's are counted as the base's, which has more layers.
+rate, is the best of ``sweep_nights``, and of equally good ones the cheapest, on a data seed below 1,000; ``book/evidence/E4-nights.csv`` holds
+what it measured. Costs are FLOPs that the tokens need (``methods.Flops``); the embedder's are counted as the base's, which has more layers.
 """
 
 from __future__ import annotations

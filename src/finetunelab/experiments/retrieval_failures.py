@@ -122,7 +122,7 @@ TITLES = {
         "E7.price", "Right answers to ordinary questions that all guards together cost", metric="questions answered rightly", unit="share",
         treatment=f"ordinary, {OFF}", control=f"ordinary, {ON}", effect_kind="difference",
     ),
-    id="E7", seeds=5,
+    id="E7",
 )
 def retrieval_fails(seed: int, data_seed: int, n_test: int = N_TEST, reader: str = READER, name: str = EMBEDDER) -> Measurement:
     """Bring about each failure in an edition of the handbook, with its guard off and on. A row is an ``outcome``."""
