@@ -51,7 +51,7 @@ class Night(NamedTuple):
 
 
 SWEEP = tuple(Night(*choice) for choice in product((ARTICLES, QUESTIONS, BOTH), (2, 5, 15), (1e-3, 3e-3, 1e-2)))
-CHOSEN = Night(QUESTIONS, 15, 1e-3)
+CHOSEN = Night(QUESTIONS, 5, 3e-3)
 
 
 # The four ways ------------------------------------------------------------------------------------------------------------------
