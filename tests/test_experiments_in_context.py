@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from finetunelab import incontext, worlds
+from finetunelab.evidence.store import load_rows
 from finetunelab.experiments import Measurement, find, seed_of_data
 from finetunelab.experiments import in_context as chapter
 from finetunelab.incontext import FewShot, Layout
@@ -298,3 +300,13 @@ def test_what_is_tuned_is_tuned_on_validation_texts_of_a_seed_that_is_not_report
     assert [(row["arm"], row["rate"]) for row in rows[:6]] == [(arm, rate) for arm in chapter.ARMS for rate in (0.1, 0.2)]
     assert all(row["accuracy"] == pytest.approx(row["rate"]) for row in rows[:6])
     assert [(row["demonstrations"], row["accuracy"]) for row in rows[6:]] == [(4, 0.04), (8, 0.08)]
+
+
+def test_what_is_tuned_is_the_best_of_the_sweep():
+    rows = load_rows(Path(__file__).resolve().parents[1] / "book" / "evidence" / "E3-rates.csv")
+    assert {int(row["seed"]) for row in rows} == {chapter.SWEEP_SEED} and chapter.SWEEP_SEED < 1_000
+    for arm in chapter.ARMS:
+        found = {float(row["rate"]): float(row["accuracy"]) for row in rows if row["arm"] == arm}
+        assert tuple(found) == chapter.RATE_SWEEP and max(found, key=found.get) == chapter.RATES[arm]
+    found = {int(row["demonstrations"]): float(row["accuracy"]) for row in rows if row["arm"] == "in context"}
+    assert tuple(found) == chapter.MOST_SWEEP and max(found, key=found.get) == chapter.MOST

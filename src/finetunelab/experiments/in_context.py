@@ -47,10 +47,10 @@ TEXTS, TOKENS = 320, 8  # prompts that are sent to the endpoint, and the most th
 SIZES = (2, 4, 8, 16, 32, 64, 128, 256)
 FEW = 8  # labels
 ARMS = ("full", "LoRA", "label words")
-RATE_SWEEP = (3e-4, 1e-3, 3e-3)
-RATES = {"full": 1e-3, "LoRA": 3e-3, "label words": 1e-3}
+RATE_SWEEP = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+RATES = {"full": 1e-3, "LoRA": 1e-2, "label words": 1e-3}
 MOST_SWEEP = (8, 16, 32, 48)  # the last is about what fits into the context
-MOST = 16  # demonstrations that are shown, however many labels there are
+MOST = 48  # demonstrations that are shown, however many labels there are
 
 
 # Questions ----------------------------------------------------------------------------------------------------------------------
