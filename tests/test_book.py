@@ -314,6 +314,11 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
     assert "| pages by title | BM25 | 0.20 | 0.30 | 0.40 |  |  |" in measured.real_retrieval()
     saved("E4", nightly={"right": 0.5, "stale": 0.1, "a_day": 2e9, "a_question": 5e7})
     assert "| nightly | 0.60 | 0.20 | 2.0 | 0.05 |" in measured.changing_facts()
+    save_rows(tmp_path / "evidence" / "E4-nights.csv", [
+        {"seed": 900, "data": data, "passes": 5, "rate": rate, "right": right, "flops": 2e10}
+        for data, rate, right in (("articles", 0.001, 0.2), ("articles", 0.003, 0.4), ("both", 0.003, 0.9), ("both", 0.001, 0.3))
+    ])
+    assert "| articles | 5 | 0.40 | 20 |\n| both | 5 | 0.90 | 20 |" in measured.nights(), "at the best of the rates"
     save_rows(tmp_path / "evidence" / "E6.csv", [
         {"seed": seed, "arm": "no filter", "kind": kind, "asked": 100, "right": right, "leaks": leaks}
         for seed in (0, 1) for kind, right, leaks in (("own", 0.7 + 0.2 * seed, ""), ("gap", "", 3))

@@ -279,6 +279,18 @@ def changing_facts() -> str:
     ])
 
 
+def nights() -> str:
+    """The sweep of E4 as a table: right answers after a night, by what it is trained on and for how long, at the best of the rates; and its FLOPs."""
+    from finetunelab.evidence.store import load_rows
+
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in load_rows(BOOK / "evidence" / "E4-nights.csv"):
+        found.setdefault((row["data"], row["passes"]), []).append(row)
+    return table(["trained on", "passes", "right", "GFLOP a night"], [
+        [data, passes, f"{max(float(row['right']) for row in rows):.2f}", f"{_mean(rows, 'flops') / 1e9:.0f}"] for (data, passes), rows in found.items()
+    ])
+
+
 def attempts_to_learn() -> str:
     """E6 as a table: own questions answered rightly, and leaks by kind of attempt, over all seeds."""
     found = _over_seeds("E6", ("arm", "kind"))
@@ -339,5 +351,5 @@ TABLES = (
     chef, real_chef, real_labels, real_classifiers, few_labels, head_widths, unfreezing, clinic_knowledge, new_language, behavior_kinds,
     who_writes, early_turns, facts_taught, labels_needed, reward_model,
     real_preferences, loop_gain, loop_starts, small_and_large, alignment_tax, overoptimized, methods,
-    demonstrations, retrieval_answers, real_retrieval, changing_facts, attempts_to_learn, retrieval_failures,
+    demonstrations, retrieval_answers, real_retrieval, changing_facts, nights, attempts_to_learn, retrieval_failures,
 )
