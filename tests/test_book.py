@@ -300,7 +300,7 @@ def test_tables_of_the_loop_have_its_seeds_or_means_over_them(book_module, tmp_p
 
     save_rows(tmp_path / "evidence" / "E1.csv", [
         {"seed": seed, "task": task, "labels": labels, "k": k, "accuracy": score} for seed in (0, 1) for task, labels, k, score in (
-            ("seen", "arbitrary", 0, 0.5), ("seen", "arbitrary", 16, 0.8 + 0.2 * seed), ("seen", "arbitrary", 8, ""), ("seen", "shuffled", 0, 0.1),
+            ("seen", "arbitrary", 0, 0.5), ("seen", "arbitrary", 16, 0.8 + 0.2 * seed), ("seen", "arbitrary", 16, ""), ("seen", "arbitrary", 8, ""), ("seen", "shuffled", 0, 0.1),
             ("posts", "arbitrary", 0, 0.4),
         )
     ])
