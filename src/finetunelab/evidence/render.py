@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -55,7 +56,7 @@ def number(x: float | None) -> str:
     if x is None:
         return "–"
     if x and abs(x) < 0.001:
-        text = f"{x:.2g}"
+        text = f"{x:.2g}" if abs(x) < 1e-5 else f"{Decimal(f'{x:.2g}'):f}"
     elif abs(x) >= 100:
         text = f"{float(f'{x:.3g}'):,.0f}"
     else:
