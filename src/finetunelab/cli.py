@@ -126,6 +126,7 @@ def _runs(groups: Any) -> None:
     summary = "supervised fine-tuning of a model on your own conversations; goes on where it stopped"
     _told(groups, "sft", summary, settings.SftSettings, "runs", "run_sft")
     _told(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", settings.AdaptSettings, "runs", "run_adapt")
+    _told(groups, "compare", "compare ways to classify your own texts, and write a report", settings.CompareSettings, "comparison", "run_compare")
     bench = _group(groups, "bench", "how fast training and searching are")
     summary = "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults"
     _told(bench, "sft", summary, settings.BenchSettings, "bench", "run_bench")
@@ -369,8 +370,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of a pipe, such as head, has seen enough. Python would complain again when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("finetunelab: stopped; the same command goes on where it can", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"finetunelab: {str(stop) or 'stopped; the same command goes on where it can'}", file=sys.stderr)
         return 130
     except (ValueError, OSError) as problem:
         if os.environ.get("FINETUNELAB_DEBUG"):

@@ -152,8 +152,11 @@ def resolve_columns(table, columns: Columns, where: str) -> dict[str, str]:
     return dict(columns)
 
 
-def check_rows(found: Mapping[str, Sequence[Any]], where: str) -> None:
-    """Check columns by our names: enough rows, "text" filled with text of bearable length, "label" complete and of two classes or more."""
+def check_rows(found: Mapping[str, Sequence[Any]], where: str, per_class: int = MIN_PER_CLASS) -> None:
+    """Check columns by our names: enough rows, "text" filled with text of bearable length, "label" complete and of two classes or more.
+
+    A class needs ``per_class`` examples. UserError for what is wrong.
+    """
     rows = max((len(values) for values in found.values()), default=0)
     for column, values in found.items():
         for row, value in enumerate(values, start=1):
@@ -166,7 +169,7 @@ def check_rows(found: Mapping[str, Sequence[Any]], where: str) -> None:
                     "shorten it or cut it into several rows",
                 )
     if "label" in found:
-        _check_labels(found["label"], where, MIN_PER_CLASS if rows >= MIN_EXAMPLES else 1)
+        _check_labels(found["label"], where, per_class if rows >= MIN_EXAMPLES else 1)
     if rows < MIN_EXAMPLES:
         raise UserError(f"{where} has {rows} examples, too few to learn from", f"give at least {MIN_EXAMPLES}")
 

@@ -161,6 +161,26 @@ class IndexBenchSettings:
     output: str = option("book/evidence", "the folder for bench-DEVICE.json; what it holds of other settings stays")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareSettings:
+    """What ways to classify texts are compared on."""
+
+    train: str | None = option(None, "labeled texts to learn from: a CSV, JSONL or Parquet file")
+    test: str | None = option(None, "other labeled texts, which only judge the finished methods")
+    text_column: str = option("text", "the column of texts, in both files")
+    label_column: str = option("label", "the column of classes, in both files")
+    model: str = option("nano", "a shipped model, a directory in Hugging Face layout, or (outside the nano profile) a name on the hub")
+    budget_minutes: float = option(10.0, "minutes that all methods together may take", above=0)
+    out: str = option("report.html", "the report; an earlier one is replaced, any other file is not")
+    seed: int = option(0, "draws the validation part, the demonstrations, the order of texts, and new weights", least=0)
+
+
+NEEDED = {
+    RunSettings: {"data": "a file, a folder, world:NAME, or a name on the hub", "output": "a directory for the finished model"},
+    CompareSettings: {"train": "a CSV, JSONL or Parquet file of labeled texts", "test": "a file of other labeled texts"},
+}
+
+
 def add_flags(parser: argparse.ArgumentParser, kind: type) -> None:
     """Give a parser ``--config`` and a flag for each setting. What is not given stays out of the parsed arguments."""
     parser.add_argument("--config", metavar="FILE", help="a recipe in YAML: the settings below, with _ for -; flags win over it")
@@ -260,12 +280,11 @@ def _value(kind: type, field: dataclasses.Field, value: Any, where: str) -> Any:
 
 def _check(settings: Any) -> None:
     """Raise UserError for settings that are missing or do not go together."""
-    if not isinstance(settings, RunSettings):
-        return
-    for name, mend in (("data", "a file, a folder, world:NAME, or a name on the hub"), ("output", "a directory for the finished model")):
-        if getattr(settings, name) is None:
-            raise UserError(f"no {name} was named", f"give {mend} with --{name}, or as {name} in the recipe")
-    if settings.lora_rank is None:
+    for kind, names in NEEDED.items():
+        for name, mend in names.items() if isinstance(settings, kind) else ():
+            if getattr(settings, name) is None:
+                raise UserError(f"no {name} was named", f"give {mend} with --{name}, or as {name} in the recipe")
+    if isinstance(settings, RunSettings) and settings.lora_rank is None:
         if settings.four_bit:
             raise UserError("weights in 4 bit cannot be trained themselves", "give the rank of corrections to train: --lora-rank 8")
         for name in ("lora_alpha", "lora_targets"):

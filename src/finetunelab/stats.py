@@ -73,6 +73,19 @@ def clopper_pearson(successes: int, trials: int, level: float = LEVEL) -> Interv
     return Interval(successes / trials, low, high)
 
 
+def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """Return the exact two-sided p value of "both are right equally often", for two classifiers that were given the same texts.
+
+    Only the texts count on which one is right and the other is not; with none of them p is 1. Source: McNemar, "Note on the sampling
+    error of the difference between correlated proportions or percentages", Psychometrika 12 (1947).
+    """
+    _same_length(one, other)
+    first, second = sum(a and not b for a, b in zip(one, other, strict=True)), sum(b and not a for a, b in zip(one, other, strict=True))
+    from scipy.stats import binomtest
+
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
+
+
 def median_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Return the median with the interval between two order statistics that holds it at ``level`` whatever the distribution.
 

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from . import generator
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 Labelled = tuple[Sequence[str], Sequence]
 
 
-def tfidf(train: Labelled, penalty: float = 10) -> Callable[[Labelled], tuple[float, float]]:
-    """Fit TF-IDF (words and pairs) with logistic regression and return what tests it.
-
-    That takes (texts, labels) and returns the accuracies of the training data's majority class and of TF-IDF. Labels are classes,
-    whatever their type. ``penalty`` is the regression's C: the larger, the less it is held back.
-    """
+def words_regression(penalty: float = 10) -> Pipeline:
+    """Return TF-IDF of words and pairs with logistic regression, unfitted. ``penalty`` is the regression's C: the larger, the less it is held back."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    pipeline = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=penalty, max_iter=1_000))
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=penalty, max_iter=1_000))
+
+
+def tfidf(train: Labelled, penalty: float = 10) -> Callable[[Labelled], tuple[float, float]]:
+    """Fit ``words_regression`` and return what tests it.
+
+    That takes (texts, labels) and returns the accuracies of the training data's majority class and of TF-IDF. Labels are classes,
+    whatever their type.
+    """
+    pipeline = words_regression(penalty)
     known = [str(label) for label in train[1]]
     pipeline.fit(train[0], known)
     majority = Counter(known).most_common(1)[0][0]

@@ -1,0 +1,45 @@
+"""``finetunelab compare``: ways to classify the user's own texts, tuned alike within a budget of time, and a report that says which to take."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import write_text
+from ..models import quiet, resolve
+from ..settings import CompareSettings
+from . import report
+from .methods import methods
+from .task import read_task
+from .tuning import compare
+from .verdict import judge
+
+
+def run_compare(asked: CompareSettings) -> Path:
+    """Compare the methods, write the report, print the recommendation, and return the report's path.
+
+    Raises UserError for bad input, before anything is trained, and KeyboardInterrupt after an interrupt, when the report of what was finished
+    is written.
+    """
+    report.check_out(asked.out)
+    task = read_task(asked)
+    resolve(asked.model)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    say(f"{len(task.train):,} training texts, {len(task.test):,} test texts, {len(task.classes)} classes; {asked.budget_minutes:g} minutes")
+    with quiet():
+        found = compare(task, methods(asked.model, asked.seed), 60 * asked.budget_minutes, say)
+    out = Path(asked.out).expanduser()
+    if not found.results:
+        if found.stopped:
+            raise KeyboardInterrupt("stopped before any method was finished; no report was written")
+        raise UserError(f"no method could be finished: {next(iter(found.missing.values()))}", "mend that, and run it again")
+    verdict = judge(found, task, asked.model)
+    write_text(out, report.page(asked, task, found, verdict))
+    if found.stopped:
+        raise KeyboardInterrupt(f"stopped; {out} holds what was finished")
+    print(f"{verdict.headline} {verdict.reasons[0]}\n{out}: the report, with its doubts")
+    return out
