@@ -23,7 +23,7 @@ def test_help_answers_in_under_a_second():
         done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0 and min(seconds) < 1
-    assert all(name in done.stdout for name in ("evidence", "base", "world", "data", "sft", "adapt", "assignment", "grade", "index", "ask", "profile"))
+    assert all(name in done.stdout for name in ("evidence", "base", "world", "data", "sft", "adapt", "compare", "assignment", "grade", "index", "ask", "profile"))
 
 
 def test_help_loads_nothing_heavy():
@@ -37,7 +37,7 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "sft", "adapt", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
+        "world hash", "data check", "sft", "adapt", "compare", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
         "ratings import", "ratings agreement", "index", "ask", "bench index",
     )
     for command in commands:

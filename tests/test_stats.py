@@ -154,3 +154,22 @@ def test_equivalence_rarely_calls_a_difference_of_the_margin_equal():
     assert equal / 1_000 < 0.07
     with pytest.raises(ValueError, match="margin"):
         stats.equivalence([0.1, 0.2], 0)
+
+
+def test_mcnemar_is_the_exact_test_of_the_texts_that_two_classifiers_answer_differently():
+    agreed = [True] * 50 + [False] * 7
+    one, other = [*agreed, *[True] * 8, False], [*agreed, *[False] * 8, True]
+    assert stats.mcnemar(one, other) == pytest.approx(2 * (1 + 9) / 2**9)  # 9 tosses of a coin, at most one of them on one side
+    assert stats.mcnemar(one, other) == stats.mcnemar(other, one)
+    assert stats.mcnemar(agreed, agreed) == 1
+    with pytest.raises(ValueError, match="paired"):
+        stats.mcnemar([True], [True, False])
+
+
+def test_mcnemar_seldom_cries_wolf_and_sees_what_is_there():
+    rng, found = random.Random(3), {0.7: 0, 0.9: 0}
+    for better in found:
+        for _ in range(200):
+            one, other = [rng.random() < 0.7 for _ in range(150)], [rng.random() < better for _ in range(150)]
+            found[better] += stats.mcnemar(one, other) < 0.05
+    assert found[0.7] < 20 and found[0.9] > 180

@@ -10,7 +10,7 @@ from ..files import write_text
 from ..models import quiet, resolve
 from ..settings import CompareSettings
 from . import report
-from .methods import methods
+from .methods import all_methods
 from .task import read_task
 from .tuning import compare
 from .verdict import judge
@@ -31,7 +31,7 @@ def run_compare(asked: CompareSettings) -> Path:
 
     say(f"{len(task.train):,} training texts, {len(task.test):,} test texts, {len(task.classes)} classes; {asked.budget_minutes:g} minutes")
     with quiet():
-        found = compare(task, methods(asked.model, asked.seed), 60 * asked.budget_minutes, say)
+        found = compare(task, all_methods(asked.model, asked.seed), 60 * asked.budget_minutes, say)
     out = Path(asked.out).expanduser()
     if not found.results:
         if found.stopped:

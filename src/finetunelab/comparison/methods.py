@@ -37,7 +37,7 @@ LEAST_JUDGES = 20  # validation texts that a number of demonstrations is chosen 
 ROOM_FOR_SCORES = 2**27  # numbers in the next-token scores of one batch of prompts
 
 
-def methods(model: str, seed: int) -> list[Method]:
+def all_methods(model: str, seed: int) -> list[Method]:
     """Return all methods. UserError for a model that cannot be loaded."""
     base = Base(model)
     return [Majority(), Words(), Frozen(base, seed), Prompted(base, seed), Tuned(LORA, base, seed), Tuned(FULL, base, seed)]

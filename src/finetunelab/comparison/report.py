@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import html
 import io
-import math
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from .tuning import Comparison, Result, shown
 from .verdict import Verdict, duration, percent, small
 
 MARK = '<meta name="generator" content="finetunelab compare">'
+LEAST_COST = 0.01  # seconds: what is cheaper is drawn there
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
@@ -111,7 +111,7 @@ def _table(task: Task, found: Comparison, verdict: Verdict) -> str:
         rows.append(f"<tr{chosen}>" + "".join(f"<td>{_e(cell)}</td>" for cell in _cells(result, verdict, copies if leak else None)) + "</tr>")
     rows += [f'<tr><td>{_e(name)}</td><td class="why" colspan="{len(head) - 1}">Left out: {_e(reason)}.</td></tr>' for name, reason in found.missing.items()]
     return (
-        '<div class="wide"><table><thead><tr>' + "".join(f'<th scope="col">{_e(name)}</th>' for name in head) + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="wide" tabindex="0" role="region" aria-label="Results"><table><thead><tr>' + "".join(f'<th scope="col">{_e(name)}</th>' for name in head) + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
         '<p class="note">Intervals: Clopper and Pearson. Against the best: McNemar’s exact test on the same texts; “tie” is no difference '
         "shown. A dash: not measured.</p>"
     )
@@ -154,23 +154,26 @@ def _figure(found: Comparison, verdict: Verdict) -> str:
     """Return accuracy with its interval against the cost of learning once and answering 10,000 texts."""
     import matplotlib.pyplot as plt
 
-    ordered = sorted(found.results, key=lambda result: result.cost)
-    costs = [max(result.cost, 1e-3) for result in ordered]
+    ordered = sorted(found.results, key=lambda result: result.accuracy.estimate)
+    costs = [max(result.cost, LEAST_COST) for result in ordered]
     fig, ax = plots.figure("", "seconds to learn once and answer 10,000 texts", "accuracy on the test texts")
-    fig.set_size_inches(8.2, 4.6)
+    fig.set_size_inches(8.2, 4.4)
+    low, high = min(result.accuracy.low for result in ordered) - 0.03, max(result.accuracy.high for result in ordered) + 0.03
+    place = low - 1.0
     for i, (result, cost) in enumerate(zip(ordered, costs, strict=True)):
-        interval, color = result.accuracy, plots.COLORS[i % len(plots.COLORS)]
+        interval, color, taken = result.accuracy, plots.COLORS[i % len(plots.COLORS)], result is verdict.recommended
         ax.plot([cost, cost], [interval.low, interval.high], color=color, solid_capstyle="butt")
-        ax.plot([cost], [interval.estimate], "o", color=color, markersize=11 if result is verdict.recommended else 7)
-        # Names alternate above and below the interval: dear methods lie close together.
-        above = i % 2 == 0
-        ax.annotate(result.name, (cost, interval.high if above else interval.low), xytext=(0, 6 if above else -6), textcoords="offset points",
-                    ha="center", va="bottom" if above else "top", color=color, fontweight="bold" if result is verdict.recommended else "normal", fontsize=10)
+        ax.plot([cost], [interval.estimate], "o", color=color, markersize=11 if taken else 7, zorder=3)
+        # Names stand in the margin, moved apart: dear methods are often close together.
+        place = max(interval.estimate, place + (high - low) * 0.075)
+        ax.annotate(result.name, (cost, interval.estimate), xytext=(1.03, place), textcoords=ax.get_yaxis_transform(), va="center", fontsize=11,
+                    fontweight="bold" if taken else "normal", annotation_clip=False,
+                    arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.9, "alpha": 0.7, "relpos": (0, 0.5)})
     ax.set_xscale("log")
-    spread = max(10 ** ((math.log10(max(costs)) - math.log10(min(costs))) * 0.16), 3)
-    ax.set_xlim(min(costs) / spread, max(costs) * spread)
-    ax.margins(y=0.14)
-    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    ax.set_xlim(min(costs) / 2, max(costs) * 3)
+    ax.set_ylim(low, max(high, place + 0.02))
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if value <= 1 else "")
     stream = io.BytesIO()
     fig.savefig(stream, format="png", metadata={"Software": None})
     plt.close(fig)
@@ -178,5 +181,5 @@ def _figure(found: Comparison, verdict: Verdict) -> str:
         f"{result.name}: {percent(result.accuracy.estimate)} at {duration(result.cost)}" for result in ordered) + "."
     return (
         f'<p><img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" alt="{_e(alt)}" width="820"></p>'
-        '<p class="note">Up is better, left is cheaper; each step of the scale is ten times as dear. Lines are 95 % intervals. The large dot is the recommended method.</p>'
+        '<p class="note">Up is better, left is cheaper; each step of the scale is ten times as dear. Upright lines are 95 % intervals. The large dot is the recommended method.</p>'
     )

@@ -1,5 +1,7 @@
 """Which method to take: the cheapest of those that were not shown to be worse than the best, if it is better than always answering one class.
 
+Of methods that cost about the same, the one with the highest accuracy counts as the cheapest.
+
 Two methods are compared on the same test texts by McNemar's exact test. Several pairs are looked at, so each is asked for a p value below 0.05
 divided by their number (Bonferroni): to be called better, a difference has to be clear.
 """
@@ -17,6 +19,7 @@ from .tuning import Comparison, Result, shown
 
 ALPHA = 0.05
 MARGIN = 0.05  # of macro F1, above which a rival that ties in accuracy is pointed out
+CLOSE = 1.5  # costs that differ by a smaller factor count as equal: timings vary, and more than that between machines
 GAP = 0.1  # of accuracy between validation and test, above which the two parts seem to be of different kinds
 
 
@@ -62,7 +65,9 @@ def judge(found: Comparison, task: Task, model: str) -> Verdict:
         result for result in (best, *tied)
         if floor is None or result.accuracy.estimate > floor.accuracy.estimate and mcnemar(result.right, floor.right) < level
     ]
-    chosen = min(beats, key=lambda result: result.cost, default=None) if best is not floor else None
+    least = min((result.cost for result in beats), default=0.0)
+    cheap = [result for result in beats if result.cost <= CLOSE * least]
+    chosen = max(cheap, key=lambda result: (result.accuracy.estimate, -result.cost), default=None) if best is not floor else None
     verdict = Verdict(chosen, best, tied, p_values)
     (_for(verdict, level) if chosen else _for_none(verdict, floor, task))
     _doubt(verdict, found, task, model, level)
@@ -82,7 +87,7 @@ def _for(verdict: Verdict, level: float) -> None:
             f"by chance ({small(verdict.p_values[chosen.name])}), and {chosen.name} is cheaper.")
     others = [result.name for result in verdict.tied if result is not chosen]
     if chosen is best and others:
-        verdict.reasons.append(f"It ties with {_listed(others)}, and is the cheapest of them.")
+        verdict.reasons.append(f"It ties with {_listed(others)}, and none of them is clearly cheaper.")
     elif others:
         verdict.reasons.append(f"Ties with the best, too: {_listed(others)}.")
     worse = [f"{name} ({small(p)})" for name, p in verdict.p_values.items() if p < level]
@@ -112,7 +117,7 @@ def _doubt(verdict: Verdict, found: Comparison, task: Task, model: str, level: f
         say(f"A tie means that no difference was shown (p at or above {level:.2g}, which is 0.05 divided by the number of comparisons), not that there is none.")
     say("Each method was trained once. Another seed, or other training texts, may move a result by a few points.")
     if found.missing:
-        say(f"Not compared: {_listed(list(found.missing))}. One of them might have been better; the table says why each is missing.")
+        say(f"Not compared, for reasons in the table: {_listed(list(found.missing))}. What is missing might have been better.")
     cut = [result.name for result in found.results if result.notes]
     if cut:
         say(f"Cut short, see the notes under the table: {_listed(cut)}. With more time {'they' if len(cut) > 1 else 'it'} might do better.")
@@ -120,7 +125,7 @@ def _doubt(verdict: Verdict, found: Comparison, task: Task, model: str, level: f
         _doubt_chosen(verdict, chosen, task)
     if model in shipped():
         say(f"The model {model} is very small and has read about one invented town only. If your texts are not from there, give a model that has "
-            "read your language with --model: results of all methods but the first two may be quite different.")
+            "read your language with --model: the methods that use it may then do quite differently.")
 
 
 def _doubt_chosen(verdict: Verdict, chosen: Result, task: Task) -> None:

@@ -1,0 +1,147 @@
+"""The command ``finetunelab compare``: one HTML file that needs nothing else, an interrupt that loses nothing, and bad input in one line."""
+
+import csv
+import re
+import shlex
+
+import pytest
+from test_comparison import Fake, make_task
+
+from finetunelab import cli, comparison
+from finetunelab.comparison.methods import Majority, Words
+
+
+def write(path, rows, header=("body", "kind")):
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *rows])
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two sound files, and one <b> in a text and in a class: what users write is not HTML."""
+    task = make_task(60, 40, ("ham", "<b>spam & co"))
+    return [
+        write(tmp_path / f"{name}.csv", [(f"{text} <script>x</script>", task.classes[label]) for text, label in zip(part.texts, part.labels, strict=True)])
+        for name, part in (("train", task.train), ("test", task.test))
+    ]
+
+
+def call(train, test, out, *more, model="nano"):
+    named = ["--text-column", "body", "--label-column", "kind", "--model", model, "--out", out]
+    return cli.main([str(word) for word in ("compare", "--train", train, "--test", test, *named, *more)])
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Compare counting words with the majority class, and with what a test adds."""
+    added = []
+    monkeypatch.setattr(comparison, "all_methods", lambda model, seed: [Majority(), Words(), *added])
+    return added
+
+
+def test_the_whole_command_runs_on_a_small_model(files, tmp_path, tiny_causal, capsys):
+    assert call(*files, tmp_path / "r.html", "--budget-minutes", 0.5, model=tiny_causal) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Take ") and "r.html" in out and "[6/6] full fine-tuning" in err
+    page = (tmp_path / "r.html").read_text()
+    for name in ("majority class", "TF-IDF + logistic regression", "frozen features + head", "few-shot prompting", "LoRA", "full fine-tuning"):
+        assert f"<td>{name}</td>" in page
+
+
+def test_the_report_needs_nothing_else_and_shows_texts_as_texts(files, tmp_path, quick):
+    assert call(*files, tmp_path / "r.html") == 0
+    page = (tmp_path / "r.html").read_text()
+    assert not re.search(r"(src|href|action|data)\s*=\s*[\"'](?!data:image/png;base64,)", page) and "http" not in page.replace("http-equiv", "")
+    assert not re.search(r"<(script|link|iframe|object|embed|form)\b|url\(|@import", page)
+    assert "<b>" not in page and "&lt;b&gt;spam &amp; co" in page
+    assert page.count("<img") == 1 and re.search(r'alt="Accuracy against cost[^"]+TF-IDF', page)
+    assert "Take TF-IDF + logistic regression." in page and "Learning curves" in page
+    # The command in it repeats the comparison.
+    again = shlex.split(re.search(r"<pre>(.*?)</pre>", page)[1])
+    assert again[:2] == ["finetunelab", "compare"] and cli.main(again[1:]) == 0
+
+
+def test_texts_in_both_files_are_warned_of_and_left_out_in_a_column(files, tmp_path, quick):
+    train, test = files
+    rows = list(csv.reader(train.open()))[1:]
+    write(test, [*list(csv.reader(test.open()))[1:], *rows[:10]])
+    assert call(train, test, tmp_path / "r.html") == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "10 of 50 test texts are among the training texts" in page and "Accuracy without copies" in page and "&lt;script&gt;" in page
+
+
+def test_an_interrupt_leaves_a_report_of_what_is_finished(files, tmp_path, quick, capsys):
+    quick += [Fake("slow", 0.5, fails=KeyboardInterrupt()), Fake("never", 0.5)]
+    assert call(*files, tmp_path / "r.html") == 130
+    page, err = (tmp_path / "r.html").read_text(), capsys.readouterr().err
+    assert "r.html holds what was finished" in err and "goes on" not in err and "Traceback" not in err
+    assert "Stopped from the keyboard" in page and "<td>TF-IDF + logistic regression</td>" in page
+    assert page.count("stopped from the keyboard before this was finished") == 2
+
+
+def test_an_interrupt_before_anything_is_finished_leaves_the_old_report(files, tmp_path, monkeypatch, quick, capsys):
+    assert call(*files, tmp_path / "r.html") == 0
+    before = (tmp_path / "r.html").read_bytes()
+    monkeypatch.setattr(comparison, "all_methods", lambda model, seed: [Fake("slow", 0.5, fails=KeyboardInterrupt())])
+    assert call(*files, tmp_path / "r.html") == 130 and "no report was written" in capsys.readouterr().err
+    assert (tmp_path / "r.html").read_bytes() == before and not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def refused(files, tmp_path, capsys, monkeypatch):
+    """Run the command with something wrong and return its one line; nothing is trained or written."""
+    monkeypatch.setattr(comparison, "all_methods", lambda model, seed: pytest.fail("bad input came as far as the methods"))
+
+    def run(*more, train=files[0], test=files[1], out=tmp_path / "r.html", model="nano"):
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert call(train, test, out, *more, model=model) == 2
+        printed, err = capsys.readouterr()
+        assert printed == "" and err.startswith("finetunelab: error: ") and err.count("\n") == 1 and "; " in err, err
+        assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        return err
+
+    return run
+
+
+def test_files_that_are_missing_or_lack_a_column(refused, tmp_path, files):
+    assert "did you mean train.csv?" in refused(train=tmp_path / "trian.csv")
+    assert "did you mean 'body'?" in refused("--text-column", "bodi")
+    assert "no column 'class'" in refused("--label-column", "class")
+    assert "for training and for testing" in refused(test=files[0])
+    assert cli.main(["compare", "--test", str(files[1])]) == 2
+
+
+def test_files_whose_rows_cannot_be_used(refused, tmp_path, files):
+    rows = [(f"text {i}", "ab"[i % 2]) for i in range(40)]
+    bad = tmp_path / "bad.csv"
+    assert "row 3 of" in refused(train=write(bad, [*rows[:2], (" ", "a"), *rows[2:]]))
+    assert "all labels" in refused(train=write(bad, [(text, "a") for text, _ in rows]))
+    assert "too few to learn from" in refused(train=write(bad, rows[:10]))
+    assert "without a label" in refused(train=write(bad, [*rows, ("text", "")]))
+    assert "class 'c'" in refused(train=write(bad, [*rows, ("text", "c")]))
+    assert "labels that no text in" in (line := refused(test=write(bad, [*rows, ("text", "c")]))) and "'a', 'b', 'c'" in line
+
+
+def test_reports_that_cannot_be_written(refused, tmp_path, files):
+    (tmp_path / "folder").mkdir()
+    assert "is a folder" in refused(out=tmp_path / "folder")
+    assert "there is no folder" in refused(out=tmp_path / "nowhere" / "r.html")
+    assert "is no report of this command" in refused(out=files[0])
+
+
+def test_models_and_budgets_that_do_not_exist(refused):
+    assert "did you mean nano" in refused(model="nanno")
+    assert "above 0" in refused("--budget-minutes", "0")
+
+
+def test_labels_are_the_same_class_in_csv_and_parquet(files, tmp_path, quick):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    task = make_task(60, 40, ("0", "1"))
+    train = write(tmp_path / "numbers.csv", zip(task.train.texts, task.train.labels, strict=True))
+    table = pa.table({"body": list(task.test.texts), "kind": [float(label) for label in task.test.labels]})
+    pa.parquet.write_table(table, tmp_path / "numbers.parquet")
+    assert call(train, tmp_path / "numbers.parquet", tmp_path / "r.html") == 0
+    assert "100 %" in (tmp_path / "r.html").read_text()
