@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+from finetunelab.comparison.curves import first, learning_curves
 from finetunelab.comparison.data_warnings import warnings_of
 from finetunelab.comparison.methods import FULL, LORA, MAJORITY, PROMPTED, Base, Frozen, Majority, Prompted, Tuned, Words
 from finetunelab.comparison.task import Part, Task, hold_out, plain
@@ -86,6 +87,7 @@ class Fake:
     """A method that is right about so large a share of the texts, a little better with each setting, and records what it was asked."""
 
     def __init__(self, name, share, needs_time=True, seconds=0.0, settings=3, fails=None):
+        self.has_curve = True
         self.name, self.share, self.needs_time, self.seconds, self.fails = name, share, needs_time, seconds, fails
         self.settings, self.given, self.learned = [{"x": i} for i in range(settings)], [], []
 
@@ -118,12 +120,12 @@ def test_settings_are_chosen_on_validation_texts_and_the_best_learns_anew_from_a
 
 def test_the_time_is_divided_and_what_is_left_goes_on():
     methods = [Fake("free", 0.5, needs_time=False), Fake("a", 0.5), Fake("b", 0.5), Fake("c", 0.5)]
-    run(*methods, seconds=30.0)
-    assert [round(method.given[0]) for method in methods[1:]] == [10, 15, 30]
+    run(*methods, seconds=40.0)
+    assert [round(method.given[0]) for method in methods[1:]] == [10, 13, 20]
 
 
 def test_a_slow_method_tries_fewer_settings_and_says_so():
-    found = run(Fake("slow", 0.5, seconds=0.2), Fake("quick", 0.5), seconds=0.8)
+    found = run(Fake("slow", 0.5, seconds=0.2), Fake("quick", 0.5), seconds=1.2)
     assert "only 2 of 3 settings" in found.results[0].notes[0] or "only 1 of 3 settings" in found.results[0].notes[0]
     assert not found.results[1].notes and len(found.results[1].tried) == 3
 
@@ -140,6 +142,37 @@ def test_an_interrupt_keeps_what_is_finished():
     last = Fake("c", 0.5)
     found = run(Fake("a", 0.5), Fake("b", 0.5, fails=KeyboardInterrupt()), last)
     assert found.stopped and [result.name for result in found.results] == ["a"] and list(found.missing) == ["b", "c"] and not last.given
+
+
+# Learning curves ----------------------------------------------------------------------------------------------------------------
+
+
+def test_fewer_texts_are_among_the_more_and_have_every_class_at_its_share():
+    part = Part(tuple(f"text {i}" for i in range(100)), (0,) * 80 + (1,) * 20)
+    some, more = first(part, 20, 0), first(part, 40, 0)
+    assert set(some.texts) < set(more.texts) and Counter(some.labels) == {0: 16, 1: 4} and Counter(more.labels) == {0: 32, 1: 8}
+    assert first(part, 20, 1) != some == first(part, 20, 0)
+
+
+def test_curves_show_what_more_texts_bring_and_end_at_the_result():
+    task = make_task(160, 60)
+    found = run(Majority(), Words(), task=task)
+    curves = learning_curves(task, [Majority(), Words()], found, 60.0, 0, lambda line: None)
+    assert list(curves.points) == [Words.name] and not curves.missing
+    assert [n for n, _ in curves.points[Words.name]] == [20, 40, 80, 160] and curves.points[Words.name][-1][1] == found.results[1].accuracy.estimate
+    fake = Fake("one", 0.6)
+    learning_curves(task, [fake], run(fake, task=task), 60.0, 0, lambda line: None)
+    assert [(x, len(part)) for x, part in fake.learned[4:]] == [(2, 20), (2, 40), (2, 80)]  # with the setting that was chosen
+
+
+def test_curves_stop_where_the_time_or_the_user_does():
+    task, dear, cheap = make_task(160, 60), Fake("dear", 0.6, seconds=0.1), Fake("cheap", 0.6)
+    found = run(dear, cheap, task=task)
+    curves = learning_curves(task, [dear, cheap], found, 0.2, 0, lambda line: None)
+    assert curves.missing == ["dear"] and list(curves.points) == ["cheap"]
+    dear.fails = KeyboardInterrupt()
+    curves = learning_curves(task, [cheap, dear], found, 60.0, 0, lambda line: None)
+    assert found.stopped and curves.missing == ["dear"] and list(curves.points) == ["cheap"]
 
 
 # The recommendation -------------------------------------------------------------------------------------------------------------

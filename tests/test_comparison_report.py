@@ -55,8 +55,8 @@ def test_the_report_needs_nothing_else_and_shows_texts_as_texts(files, tmp_path,
     assert not re.search(r"(src|href|action|data)\s*=\s*[\"'](?!data:image/png;base64,)", page) and "http" not in page.replace("http-equiv", "")
     assert not re.search(r"<(script|link|iframe|object|embed|form)\b|url\(|@import", page)
     assert "<b>" not in page and "&lt;b&gt;spam &amp; co" in page
-    assert page.count("<img") == 1 and re.search(r'alt="Accuracy against cost[^"]+TF-IDF', page)
-    assert "Take TF-IDF + logistic regression." in page and "Learning curves" in page
+    assert page.count("<img") == 2 and re.search(r'alt="Accuracy against cost[^"]+TF-IDF', page)
+    assert "Take TF-IDF + logistic regression." in page and re.search(r'alt="Learning curves[^"]+with 30 texts', page)
     # The command in it repeats the comparison.
     again = shlex.split(re.search(r"<pre>(.*?)</pre>", page)[1])
     assert again[:2] == ["finetunelab", "compare"] and cli.main(again[1:]) == 0
@@ -77,7 +77,7 @@ def test_an_interrupt_leaves_a_report_of_what_is_finished(files, tmp_path, quick
     page, err = (tmp_path / "r.html").read_text(), capsys.readouterr().err
     assert "r.html holds what was finished" in err and "goes on" not in err and "Traceback" not in err
     assert "Stopped from the keyboard" in page and "<td>TF-IDF + logistic regression</td>" in page
-    assert page.count("stopped from the keyboard before this was finished") == 2
+    assert page.count("stopped from the keyboard before this was finished") == 2 and "No time was left for TF-IDF" in page
 
 
 def test_an_interrupt_before_anything_is_finished_leaves_the_old_report(files, tmp_path, monkeypatch, quick, capsys):

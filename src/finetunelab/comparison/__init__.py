@@ -10,6 +10,7 @@ from ..files import write_text
 from ..models import quiet, resolve
 from ..settings import CompareSettings
 from . import report
+from .curves import learning_curves
 from .methods import all_methods
 from .task import read_task
 from .tuning import compare
@@ -31,14 +32,16 @@ def run_compare(asked: CompareSettings) -> Path:
 
     say(f"{len(task.train):,} training texts, {len(task.test):,} test texts, {len(task.classes)} classes; {asked.budget_minutes:g} minutes")
     with quiet():
-        found = compare(task, all_methods(asked.model, asked.seed), 60 * asked.budget_minutes, say)
+        methods, budget = all_methods(asked.model, asked.seed), 60 * asked.budget_minutes
+        found = compare(task, methods, budget, say)
+        curves = learning_curves(task, methods, found, budget - found.seconds, asked.seed, say)
     out = Path(asked.out).expanduser()
     if not found.results:
         if found.stopped:
             raise KeyboardInterrupt("stopped before any method was finished; no report was written")
         raise UserError(f"no method could be finished: {next(iter(found.missing.values()))}", "mend that, and run it again")
     verdict = judge(found, task, asked.model)
-    write_text(out, report.page(asked, task, found, verdict))
+    write_text(out, report.page(asked, task, found, verdict, curves))
     if found.stopped:
         raise KeyboardInterrupt(f"stopped; {out} holds what was finished")
     print(f"{verdict.headline} {verdict.reasons[0]}\n{out}: the report, with its doubts")

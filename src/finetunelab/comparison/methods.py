@@ -54,7 +54,7 @@ class Base:
 class Majority:
     """Always answer the class that most training texts have."""
 
-    name, needs_time = MAJORITY, False
+    name, needs_time, has_curve = MAJORITY, False, False
 
     def plan(self, task: Task, seconds: float) -> Plan:
         return Plan([{}])
@@ -68,7 +68,7 @@ class Majority:
 class Words:
     """Count words and pairs of words: the course's novice."""
 
-    name, needs_time = WORDS, False
+    name, needs_time, has_curve = WORDS, False, True
 
     def plan(self, task: Task, seconds: float) -> Plan:
         return Plan([{"C": value} for value in REGULARIZATION])
@@ -85,7 +85,7 @@ class Words:
 class Frozen:
     """A head on the states of the frozen model, which are computed once."""
 
-    name, needs_time = FROZEN, True
+    name, needs_time, has_curve = FROZEN, True, True
 
     def __init__(self, base: Base, seed: int):
         self.base, self.seed, self.kept, self.seconds_a_text = base, seed, {}, 0.0
@@ -126,7 +126,7 @@ class Frozen:
 class Prompted:
     """Labeled texts in the prompt, and no weight changes. The classes are compared by the likelihood of their names."""
 
-    name, needs_time = PROMPTED, True
+    name, needs_time, has_curve = PROMPTED, True, False
 
     def __init__(self, base: Base, seed: int):
         self.base, self.seed = base, seed
@@ -198,7 +198,7 @@ class Prompted:
 class Tuned:
     """A new head on the model's pooled states, and the model trained along: all of it, or LoRA's corrections."""
 
-    needs_time = True
+    needs_time = has_curve = True
 
     def __init__(self, name: str, base: Base, seed: int):
         self.name, self.base, self.seed, self.steps = name, base, seed, LEAST_STEPS

@@ -10,15 +10,20 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import plots
 from ..errors import UserError
 from ..profiles import device_and_dtype
 from ..settings import CompareSettings
+from .curves import Curves, sizes
 from .data_warnings import seen, warnings_of
 from .task import Task
 from .tuning import Comparison, Result, shown
 from .verdict import Verdict, duration, percent, small
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARK = '<meta name="generator" content="finetunelab compare">'
 LEAST_COST = 0.01  # seconds: what is cheaper is drawn there
@@ -57,7 +62,7 @@ def command(asked: CompareSettings) -> str:
     return shlex.join(words)
 
 
-def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict) -> str:
+def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict, curves: Curves) -> str:
     """Return the report as HTML."""
     title = f"Ways to classify the texts of {Path(asked.train).name}"
     warned = warnings_of(task)
@@ -68,12 +73,12 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         "<h2>Doubts</h2>", _list(verdict.doubts),
         "<h2>Results</h2>", _table(task, found, verdict), _notes(found), _tried(found),
         "<h2>Quality against cost</h2>", _figure(found, verdict),
+        "<h2>Learning curves</h2>", _curves(task, curves),
         "<h2>Warnings about the data</h2>",
         f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no rare class.</p>",
         _classes(task), "<h2>Again</h2>", f"<pre>{_e(command(asked))}</pre>",
         '<p class="note">The same command draws the same validation part and the same weights. How many steps fit into the budget hangs on the '
         "machine and on what else it does, and so may the results.</p>",
-        "<h2>Not in this report</h2><p>Learning curves: how each method fares with fewer training texts was not measured.</p>",
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -152,8 +157,6 @@ def _classes(task: Task) -> str:
 
 def _figure(found: Comparison, verdict: Verdict) -> str:
     """Return accuracy with its interval against the cost of learning once and answering 10,000 texts."""
-    import matplotlib.pyplot as plt
-
     ordered = sorted(found.results, key=lambda result: result.accuracy.estimate)
     costs = [max(result.cost, LEAST_COST) for result in ordered]
     fig, ax = plots.figure("", "seconds to learn once and answer 10,000 texts", "accuracy on the test texts")
@@ -174,12 +177,43 @@ def _figure(found: Comparison, verdict: Verdict) -> str:
     ax.set_ylim(low, max(high, place + 0.02))
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if value <= 1 else "")
-    stream = io.BytesIO()
-    fig.savefig(stream, format="png", metadata={"Software": None})
-    plt.close(fig)
     alt = "Accuracy against cost. " + "; ".join(
         f"{result.name}: {percent(result.accuracy.estimate)} at {duration(result.cost)}" for result in ordered) + "."
     return (
-        f'<p><img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" alt="{_e(alt)}" width="820"></p>'
-        '<p class="note">Up is better, left is cheaper; each step of the scale is ten times as dear. Upright lines are 95 % intervals. The large dot is the recommended method.</p>'
+        f'{_image(fig, alt)}<p class="note">Up is better, left is cheaper; each step of the scale is ten times as dear. Upright lines are 95 % intervals. '
+        "The large dot is the recommended method.</p>"
     )
+
+
+def _curves(task: Task, curves: Curves) -> str:
+    """Return accuracy by the number of training texts, for the methods that there was time for."""
+    left = f"<p>No time was left for {_e(', '.join(curves.missing))}.</p>" if curves.missing else ""
+    if len(sizes(task)) == 1:
+        return f"<p>{len(task.train)} training texts are too few to learn from parts of them.</p>"
+    if not curves.points:
+        return left or "<p>No finished method has one.</p>"
+    fig, ax = plots.figure("", "training texts", "accuracy on the test texts")
+    fig.set_size_inches(8.2, 4.4)
+    for i, points in enumerate(curves.points.values()):
+        ax.plot(*zip(*points, strict=True), marker="osD^vP"[i % 6], color=plots.COLORS[i % len(plots.COLORS)])
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes(task), [f"{n:,}" for n in sizes(task)])
+    ax.minorticks_off()
+    ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if value <= 1 else "")
+    plots.label_ends(ax, len(task.train), {name: points[-1][1] for name, points in curves.points.items()})
+    alt = "Learning curves. " + "; ".join(
+        f"{name}: " + ", ".join(f"{percent(score)} with {n:,} texts" for n, score in points) for name, points in curves.points.items()) + "."
+    return (
+        f'{_image(fig, alt)}<p class="note">The fewer texts are among the more; all with the settings that were chosen for all texts. Where a curve still '
+        "rises at its end, more labels are likely to help. Each point is one training run on one draw of texts, so small bends mean nothing.</p>" + left
+    )
+
+
+def _image(fig: Figure, alt: str) -> str:
+    """Return a figure as an image inside the page, and close it."""
+    import matplotlib.pyplot as plt
+
+    stream = io.BytesIO()
+    fig.savefig(stream, format="png", metadata={"Software": None})
+    plt.close(fig)
+    return f'<p><img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" alt="{_e(alt)}" width="820"></p>'

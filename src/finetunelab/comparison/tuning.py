@@ -41,10 +41,14 @@ class Plan:
 
 
 class Method(Protocol):
-    """A way to classify. ``needs_time`` says whether the budget is divided over it; ``plan`` may raise LeftOut."""
+    """A way to classify; ``plan`` may raise LeftOut.
+
+    ``needs_time`` says whether the budget is divided over it, ``has_curve`` whether more training texts can change what it answers.
+    """
 
     name: str
     needs_time: bool
+    has_curve: bool
 
     def plan(self, task: Task, seconds: float) -> Plan: ...
 
@@ -106,13 +110,15 @@ class Comparison:
 def compare(task: Task, methods: Sequence[Method], seconds: float, say: Say) -> Comparison:
     """Try the methods in their order, the cheap ones first: what a method leaves of its share goes to those behind it.
 
+    One share is kept back, for learning curves.
+
     A method that does not fit, or fails for a reason that its message tells, is missing from the results, and the others go on. After an
     interrupt the rest is missing.
     """
     found, began = Comparison(), time.perf_counter()
     for place, method in enumerate(methods):
         left = max(0.0, seconds - (time.perf_counter() - began))
-        share = left / max(1, sum(other.needs_time for other in methods[place:]))
+        share = left / (1 + sum(other.needs_time for other in methods[place:]))
         say(f"[{place + 1}/{len(methods)}] {method.name}" + (f": has {share:.0f} s" if method.needs_time else ""))
         try:
             found.results.append(_tuned(task, method, share, say))
