@@ -92,13 +92,13 @@ def curve_with_band(
     return fig
 
 
-def label_ends(ax: Axes, x: float, ends: Mapping[str, float]) -> None:
+def label_ends(ax: Axes, x: float, ends: Mapping[str, float], colors: Sequence[str] = COLORS) -> None:
     """Write each curve's name to the right of its last point, in its color, moved apart where two would overlap."""
     low, high = ax.get_ylim()
     gap, last = (high - low) * 0.075, float("-inf")
     for i, name in sorted(enumerate(ends), key=lambda item: ends[item[1]]):
         last = max(ends[name], last + gap)
-        ax.annotate(name, (x, last), xytext=(10, 0), textcoords="offset points", va="center", color=COLORS[i % len(COLORS)],
+        ax.annotate(name, (x, last), xytext=(10, 0), textcoords="offset points", va="center", color=colors[i % len(colors)],
                     fontweight="bold", annotation_clip=False)
     ax.set_ylim(low, max(high, last + gap / 2))
 

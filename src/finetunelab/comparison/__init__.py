@@ -35,6 +35,7 @@ def run_compare(asked: CompareSettings) -> Path:
         methods, budget = all_methods(asked.model, asked.seed), 60 * asked.budget_minutes
         found = compare(task, methods, budget, say)
         curves = learning_curves(task, methods, found, budget - found.seconds, asked.seed, say)
+        found.seconds += curves.seconds
     out = Path(asked.out).expanduser()
     if not found.results:
         if found.stopped:

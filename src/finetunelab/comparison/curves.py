@@ -22,6 +22,7 @@ class Curves:
 
     points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def sizes(task: Task) -> list[int]:
@@ -66,6 +67,7 @@ def learning_curves(task: Task, methods: Sequence[Method], found: Comparison, se
         except KeyboardInterrupt:
             found.stopped = True
             drawn.missing.append(method.name)
+    drawn.seconds = time.perf_counter() - began
     return drawn
 
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 MARK = '<meta name="generator" content="finetunelab compare">'
 LEAST_COST = 0.01  # seconds: what is cheaper is drawn there
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 .verdict { border-left: 6px solid #0072B2; background: #eef5fa; padding: .8rem 1.2rem; } .verdict h2 { margin: 0 0 .4rem; font-size: 1.4rem; }
 .warned { border-left: 6px solid #D55E00; background: #fdf3ec; padding: .4rem 1.2rem; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; white-space: nowrap; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .88rem; }
+th, td { padding: .4rem .5rem; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid #767676; white-space: normal; } th:first-child, td:first-child { text-align: left; }
 tr.chosen td { background: #eef5fa; font-weight: 600; } td.why { text-align: left; white-space: normal; color: #555; }
 small, .note { color: #555; font-size: .88rem; } img { max-width: 100%; height: auto; } li { margin: .3rem 0; }
@@ -73,7 +73,7 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         "<h2>Doubts</h2>", _list(verdict.doubts),
         "<h2>Results</h2>", _table(task, found, verdict), _notes(found), _tried(found),
         "<h2>Quality against cost</h2>", _figure(found, verdict),
-        "<h2>Learning curves</h2>", _curves(task, curves),
+        "<h2>Learning curves</h2>", _curves(task, found, curves),
         "<h2>Warnings about the data</h2>",
         f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no rare class.</p>",
         _classes(task), "<h2>Again</h2>", f"<pre>{_e(command(asked))}</pre>",
@@ -109,7 +109,7 @@ def _table(task: Task, found: Comparison, verdict: Verdict) -> str:
     copies = seen(task)
     leak = any(copies) and not all(copies)
     head = ["Method", "Accuracy", "95 % interval", *(["Accuracy without copies"] if leak else []), "Macro F1", "Against the best", "Seconds of training",
-            "Seconds for 1,000 predictions", "Peak memory of training"]
+            "Seconds for 1,000 predictions", "Peak memory in training"]
     rows = []
     for result in sorted(found.results, key=lambda result: -result.accuracy.estimate):
         chosen = ' class="chosen"' if result is verdict.recommended else ""
@@ -163,8 +163,8 @@ def _figure(found: Comparison, verdict: Verdict) -> str:
     fig.set_size_inches(8.2, 4.4)
     low, high = min(result.accuracy.low for result in ordered) - 0.03, max(result.accuracy.high for result in ordered) + 0.03
     place = low - 1.0
-    for i, (result, cost) in enumerate(zip(ordered, costs, strict=True)):
-        interval, color, taken = result.accuracy, plots.COLORS[i % len(plots.COLORS)], result is verdict.recommended
+    for result, cost in zip(ordered, costs, strict=True):
+        interval, color, taken = result.accuracy, _color(found, result.name), result is verdict.recommended
         ax.plot([cost, cost], [interval.low, interval.high], color=color, solid_capstyle="butt")
         ax.plot([cost], [interval.estimate], "o", color=color, markersize=11 if taken else 7, zorder=3)
         # Names stand in the margin, moved apart: dear methods are often close together.
@@ -185,7 +185,7 @@ def _figure(found: Comparison, verdict: Verdict) -> str:
     )
 
 
-def _curves(task: Task, curves: Curves) -> str:
+def _curves(task: Task, found: Comparison, curves: Curves) -> str:
     """Return accuracy by the number of training texts, for the methods that there was time for."""
     left = f"<p>No time was left for {_e(', '.join(curves.missing))}.</p>" if curves.missing else ""
     if len(sizes(task)) == 1:
@@ -194,19 +194,25 @@ def _curves(task: Task, curves: Curves) -> str:
         return left or "<p>No finished method has one.</p>"
     fig, ax = plots.figure("", "training texts", "accuracy on the test texts")
     fig.set_size_inches(8.2, 4.4)
-    for i, points in enumerate(curves.points.values()):
-        ax.plot(*zip(*points, strict=True), marker="osD^vP"[i % 6], color=plots.COLORS[i % len(plots.COLORS)])
+    for i, (name, points) in enumerate(curves.points.items()):
+        ax.plot(*zip(*points, strict=True), marker="osD^vP"[i % 6], color=_color(found, name))
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes(task), [f"{n:,}" for n in sizes(task)])
     ax.minorticks_off()
     ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %" if value <= 1 else "")
-    plots.label_ends(ax, len(task.train), {name: points[-1][1] for name, points in curves.points.items()})
+    colors = [_color(found, name) for name in curves.points]
+    plots.label_ends(ax, len(task.train), {name: points[-1][1] for name, points in curves.points.items()}, colors)
     alt = "Learning curves. " + "; ".join(
         f"{name}: " + ", ".join(f"{percent(score)} with {n:,} texts" for n, score in points) for name, points in curves.points.items()) + "."
     return (
         f'{_image(fig, alt)}<p class="note">The fewer texts are among the more; all with the settings that were chosen for all texts. Where a curve still '
         "rises at its end, more labels are likely to help. Each point is one training run on one draw of texts, so small bends mean nothing.</p>" + left
     )
+
+
+def _color(found: Comparison, name: str) -> str:
+    """Return the color of a method, the same in all figures."""
+    return plots.COLORS[[result.name for result in found.results].index(name) % len(plots.COLORS)]
 
 
 def _image(fig: Figure, alt: str) -> str:
