@@ -4,9 +4,11 @@ import random
 import time
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
+from finetunelab.adaptation import features_of_layers
 from finetunelab.comparison.curves import first, learning_curves
 from finetunelab.comparison.data_warnings import warnings_of
 from finetunelab.comparison.methods import FULL, LORA, MAJORITY, PROMPTED, Base, Frozen, Majority, Prompted, Tuned, Words
@@ -43,8 +45,7 @@ def changed(task, train=None, test=None):
 
 def test_held_out_texts_are_a_share_of_every_class_and_leave_no_copy_behind():
     labels = [0] * 200 + [1] * 40 + [2] * 5 + [3]
-    texts = [f"Text {i % 230} of class" if i < 200 else f"rare {i}" for i in range(len(labels))]
-    texts[1], texts[2] = texts[0].upper(), f"  {texts[0]} "
+    texts = [(f"Text {i // 2} of class", f"TEXT  {i // 2} of class ")[i % 2] if i < 200 else f"rare {i}" for i in range(len(labels))]
     held = hold_out(texts, labels, 0)
     counts = Counter(labels[i] for i in held)
     assert counts[0] == pytest.approx(40, abs=2) and counts[1] == 8 and counts[2] == 1 and counts[3] == 0
@@ -288,6 +289,62 @@ def test_methods_that_do_not_fit_say_how_long_they_would_take(base):
     for method in (Frozen(base, 0), Prompted(base, 0), Tuned(FULL, base, 0)):
         with pytest.raises(LeftOut, match="would take about"):
             method.plan(task, 1e-4)
+
+
+def test_a_head_reads_the_layer_that_its_setting_names(base):
+    task, method = make_task(40, 20), Frozen(base, 0)
+    method.layers = [0, 1]
+    texts = list(task.test.texts)
+    expected = features_of_layers(base.model, base.tokenizer, texts, [0, 1], base.longest)
+    for layer in (0, 1):
+        assert np.allclose(method._vectors(texts[::-1], layer), expected[layer][::-1], atol=1e-5)
+
+
+def test_steps_are_as_many_as_the_time_holds_and_the_same_for_all_settings(base, monkeypatch):
+    task, method = make_task(400, 100), Tuned(FULL, base, 0)
+    monkeypatch.setattr(Tuned, "_speed", lambda self, task, rate: (0.1, 1.0, 0.01))
+    plan = method.plan(task, 30.0)
+    steps, answered = {setting["steps"] for setting in plan.settings}, 3 * len(task.validation) + len(task.test)
+    assert len(steps) == 1 and len(plan.settings) == 3 and "the time was enough for" in plan.notes[0]
+    spent = 4 * (1.0 + 0.1 * min(steps)) + 0.01 * answered
+    assert 30 - 4 * 0.1 < spent <= 30
+    whole = method.plan(task, 10_000.0)
+    assert whole.settings[0]["steps"] == 10 * 400 / 16 and not whole.notes
+
+
+def test_training_learns_what_tells_the_classes_apart(base):
+    task = make_task(100, 80)
+    for name in (LORA, FULL):
+        fitted = Tuned(name, base, 0).fit(task, task.train, {"learning rate": 1e-2, "steps": 60})
+        right = sum(answer == label for answer, label in zip(fitted.predict(task.test.texts), task.test.labels, strict=True))
+        assert right > 56, name  # 80 tosses of a coin give more once in ten thousand times
+
+
+def test_a_prompt_shows_labeled_texts_and_its_answer_is_the_class_that_was_named(base, monkeypatch):
+    task, asked = make_task(40, 20), []
+
+    def answer(model, tokenizer, questions, **options):
+        asked.extend(questions)
+        said = []
+        for question in questions:
+            telling = next(word for word in ("letter", "prize") if word in question.query)
+            said.append(next(label for text, label in question.demonstrations if telling in text))
+        return said
+
+    monkeypatch.setattr("finetunelab.comparison.methods.answer", answer)
+    fitted = Prompted(base, 0).fit(task, task.train, {"demonstrations": 4})
+    assert fitted.predict(task.test.texts) == list(task.test.labels)
+    assert all(len(question.demonstrations) == 4 and question.labels == ("ham", "spam") for question in asked)
+
+
+def test_where_time_is_short_fewer_numbers_of_demonstrations_are_tried(base, monkeypatch):
+    task, method = make_task(100, 100), Prompted(base, 0)
+    method.room = 1_024
+    monkeypatch.setattr(Prompted, "_seconds", lambda self, task, k: 0.05 * k)
+    shots = [setting["demonstrations"] for setting in method.plan(task, 600.0).settings]
+    assert shots == [2, 4, 8]
+    plan = method.plan(task, 0.05 * shots[0] * 101)
+    assert [setting["demonstrations"] for setting in plan.settings] == shots[:1] and "no time to try" in plan.notes[0]
 
 
 def test_long_texts_are_cut_to_fit_the_prompt_and_it_is_said(base):

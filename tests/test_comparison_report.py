@@ -65,10 +65,14 @@ def test_the_report_needs_nothing_else_and_shows_texts_as_texts(files, tmp_path,
 def test_texts_in_both_files_are_warned_of_and_left_out_in_a_column(files, tmp_path, quick):
     train, test = files
     rows = list(csv.reader(train.open()))[1:]
-    write(test, [*list(csv.reader(test.open()))[1:], *rows[:10]])
+    spam = [row for row in rows if row[1] != "ham"]
+    write(test, [*list(csv.reader(test.open()))[1:], *spam[:10]])
     assert call(train, test, tmp_path / "r.html") == 0
     page = (tmp_path / "r.html").read_text()
     assert "10 of 50 test texts are among the training texts" in page and "Accuracy without copies" in page and "&lt;script&gt;" in page
+    # Always "ham", or always the other: half of the 40 new texts, and 20 or 30 of all 50.
+    cells = re.findall(r"<td>(.*?)</td>", re.search(r"<td>majority class</td>.*?</tr>", page)[0])
+    assert cells[1] in ("40 %", "60 %") and cells[3] == "50 %"
 
 
 def test_an_interrupt_leaves_a_report_of_what_is_finished(files, tmp_path, quick, capsys):
@@ -145,3 +149,11 @@ def test_labels_are_the_same_class_in_csv_and_parquet(files, tmp_path, quick):
     pa.parquet.write_table(table, tmp_path / "numbers.parquet")
     assert call(train, tmp_path / "numbers.parquet", tmp_path / "r.html") == 0
     assert "100 %" in (tmp_path / "r.html").read_text()
+
+
+def test_a_class_may_be_rare_in_the_test_file(files, tmp_path, quick):
+    train, test = files
+    rows = list(csv.reader(test.open()))[1:]
+    write(test, [row for row in rows if row[1] == "ham"] + [row for row in rows if row[1] != "ham"][:2] + [("one more text", "ham")] * 3)
+    assert call(train, test, tmp_path / "r.html") == 0
+    assert "Too few examples: fewer than 20 test texts for “&lt;b&gt;spam &amp; co” (2)" in (tmp_path / "r.html").read_text().replace(" and ", ", ")
