@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import matplotlib.pyplot as plt
 from results import HERE, LETTERS, axes, beside, curve, log_axis, table
 
@@ -66,6 +68,20 @@ def days() -> plt.Figure:
     return fig
 
 
+def cost() -> plt.Figure:
+    """E4: FLOPs a day against questions a day; where two lines cross, both ways cost the same."""
+    fig, ax = axes("What a day costs", "questions a day", "GFLOP a day")
+    asked, ends = [0, 200], {}
+    for place, way in enumerate((RETRIEVED, NIGHTLY)):
+        a_day, a_question = (fmean(sum(table("E4", ("day",), part, arm=way).values(), [])) / 1e9 for part in ("a_day", "a_question"))
+        costs = [a_day + n * a_question for n in asked]
+        ax.plot(asked, costs, color=COLORS[place])
+        ends[way] = costs[-1]
+    ax.set_ylim(0, None)
+    label_ends(ax, asked[-1], ends)
+    return fig
+
+
 FIGURES = {
     "demonstrations": (
         demonstrations,
@@ -80,6 +96,11 @@ FIGURES = {
         "and reaches 1; a new head starts near .65 and reaches .99; TF-IDF starts at chance and reaches .99. Below, a "
         "concept never seen as examples: in context it stays near .6 and falls; the three others rise from near chance to "
         "above .98.",
+    ),
+    "cost": (
+        cost,
+        "Two straight lines: billions of FLOPs a day against questions a day. Nightly training starts at 80 and is nearly flat. Retrieval starts near "
+        "zero and rises. They cross at about one hundred questions a day.",
     ),
     "days": (
         days,
