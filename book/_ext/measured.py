@@ -228,7 +228,7 @@ def methods() -> str:
     return table(["", "training TFLOP", "MFLOP an answer", "worth", "KL", "wins"], [
         [
             arm, f"{_mean(rows, 'training FLOPs') / 1e12:.1f}", f"{_mean(rows, 'inference FLOPs') / 1e6:,.0f}",
-            *(f"{_mean(rows, name):.2f}" for name in ("worth", "KL", "wins")),
+            *(f"{round(_mean(rows, name), 2) + 0.0:.2f}" for name in ("worth", "KL", "wins")),  # no -0.00
         ]
         for arm, rows in found.items()
     ])
