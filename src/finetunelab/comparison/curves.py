@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UserError
@@ -38,8 +38,7 @@ def first(part: Part, n: int, seed: int) -> Part:
         places = [i for i, found in enumerate(part.labels) if found == label]
         rng.shuffle(places)
         order += [((rank + 0.5) / len(places), i) for rank, i in enumerate(places)]
-    taken = [i for _, i in sorted(order)[:n]]
-    return Part(tuple(part.texts[i] for i in taken), tuple(part.labels[i] for i in taken))
+    return part.at(i for _, i in sorted(order)[:n])
 
 
 def learning_curves(task: Task, methods: Sequence[Method], found: Comparison, seconds: float, seed: int, say: Say) -> Curves:
@@ -60,7 +59,9 @@ def learning_curves(task: Task, methods: Sequence[Method], found: Comparison, se
             continue
         say(f"learning curve of {method.name}")
         try:
-            points = [(n, _accuracy(task, method, result.setting, first(task.train, n, seed))) for n in fewer]
+            points = [
+                (n, task.test.accuracy(method.fit(task, first(task.train, n, seed), result.setting).predict(task.test.texts))) for n in fewer
+            ]
             drawn.points[method.name] = [*points, (numbers[-1], result.accuracy.estimate)]
         except UserError:  # too few texts for it to learn anything
             drawn.missing.append(method.name)
@@ -69,8 +70,3 @@ def learning_curves(task: Task, methods: Sequence[Method], found: Comparison, se
             drawn.missing.append(method.name)
     drawn.seconds = time.perf_counter() - began
     return drawn
-
-
-def _accuracy(task: Task, method: Method, setting: Mapping, part: Part) -> float:
-    answers = method.fit(task, part, setting).predict(task.test.texts)
-    return sum(answer == label for answer, label in zip(answers, task.test.labels, strict=True)) / len(answers)

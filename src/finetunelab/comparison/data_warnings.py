@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 
-from .task import Part, Task, plain
+from .task import Part, Task, copies, plain
 
 IMBALANCE = 5  # the most frequent class has so many times as many texts as the rarest
 FEW_TO_LEARN = 20
@@ -43,15 +43,8 @@ def _in_both(task: Task) -> list[str]:
     ]
 
 
-def _groups(part: Part) -> dict[str, list[int]]:
-    groups = defaultdict(list)
-    for i, text in enumerate(part.texts):
-        groups[plain(text)].append(i)
-    return groups
-
-
 def _conflicts(where: str, part: Part, classes: Sequence[str]) -> list[str]:
-    torn = [places for places in _groups(part).values() if len({part.labels[i] for i in places}) > 1]
+    torn = [places for places in copies(part.texts).values() if len({part.labels[i] for i in places}) > 1]
     if not torn:
         return []
     labels = " and ".join(f"“{classes[label]}”" for label in sorted({part.labels[i] for i in torn[0]}))
@@ -63,7 +56,7 @@ def _conflicts(where: str, part: Part, classes: Sequence[str]) -> list[str]:
 
 
 def _copies(where: str, part: Part) -> list[str]:
-    groups = [places for places in _groups(part).values() if len(places) > 1]
+    groups = [places for places in copies(part.texts).values() if len(places) > 1]
     spare = sum(len(places) - 1 for places in groups)
     if not spare:
         return []

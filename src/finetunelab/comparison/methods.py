@@ -218,7 +218,7 @@ class Tuned:
 
     def _speed(self, task: Task, rate: float) -> tuple[float, float, float]:
         """Return seconds a step, seconds that a run takes beside its steps, and seconds a prediction."""
-        began, few = time.perf_counter(), Part(task.fit.texts[: 8 * BATCH], task.fit.labels[: 8 * BATCH])
+        began, few = time.perf_counter(), task.fit.first(8 * BATCH)
         classifier, cost = self._train(task, few, rate, steps=6)
         whole, sample = time.perf_counter() - began, task.validation.texts[:BATCH]
         started = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,19 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    def at(self, places: Iterable[int]) -> Part:
+        """Return the part that has the texts at these places, in this order."""
+        places = list(places)
+        return Part(tuple(self.texts[i] for i in places), tuple(self.labels[i] for i in places))
+
+    def first(self, n: int | None) -> Part:
+        """Return the part that has the first n texts, or with None all."""
+        return Part(self.texts[:n], self.labels[:n])
+
+    def accuracy(self, answers: Sequence[int]) -> float:
+        """Return the share of answers, one for each text, that are its label."""
+        return sum(answer == label for answer, label in zip(answers, self.labels, strict=True)) / len(self)
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,11 @@ def read_task(asked: CompareSettings) -> Task:
         named = ", ".join(map(repr, strange[:SHOWN])) + (", ..." if len(strange) > SHOWN else "")
         raise UserError(f"{asked.test} has labels that no text in {asked.train} has: {named}", "add training texts of them, or mend their spelling")
     place = {name: i for i, name in enumerate(classes)}
-    known = [place[label] for label in labels]
-    held = set(hold_out(texts, known, asked.seed))
-    fit = [i for i in range(len(texts)) if i not in held]
-    return Task(
-        classes, Part(tuple(texts), tuple(known)), _rows(texts, known, fit), _rows(texts, known, sorted(held)),
-        Part(tuple(test_texts), tuple(place[label] for label in test_labels)),
-    )
+    train = Part(tuple(texts), tuple(place[label] for label in labels))
+    held = set(hold_out(train.texts, train.labels, asked.seed))
+    fit = train.at(i for i in range(len(train)) if i not in held)
+    test = Part(tuple(test_texts), tuple(place[label] for label in test_labels))
+    return Task(classes, train, fit, train.at(sorted(held)), test)
 
 
 def _read(asked: CompareSettings, file: str, least: int) -> tuple[list[str], list[str]]:
@@ -74,13 +85,17 @@ def _name(label: Any) -> str:
     return str(int(label) if isinstance(label, float) else label).strip()
 
 
-def _rows(texts: Sequence[str], labels: Sequence[int], places: Sequence[int]) -> Part:
-    return Part(tuple(texts[i] for i in places), tuple(labels[i] for i in places))
-
-
 def plain(text: str) -> str:
     """Return a text as it is compared with others: without regard to case and to the width of gaps."""
     return " ".join(text.casefold().split())
+
+
+def copies(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Return the places of each text, all its copies together."""
+    groups: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        groups.setdefault(plain(text), []).append(i)
+    return groups
 
 
 def hold_out(texts: Sequence[str], labels: Sequence[int], seed: int, share: float = VALIDATION) -> list[int]:
@@ -88,11 +103,8 @@ def hold_out(texts: Sequence[str], labels: Sequence[int], seed: int, share: floa
 
     A class keeps at least one text to learn from, and gives at least one if it has two different ones.
     """
-    groups: dict[str, list[int]] = {}
-    for i, text in enumerate(texts):
-        groups.setdefault(plain(text), []).append(i)
     of_class: dict[int, list[list[int]]] = {}
-    for group in groups.values():
+    for group in copies(texts).values():
         of_class.setdefault(Counter(labels[i] for i in group).most_common(1)[0][0], []).append(group)
     held: list[int] = []
     for label, found in sorted(of_class.items()):

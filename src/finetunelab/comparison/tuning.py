@@ -141,7 +141,7 @@ def _tuned(task: Task, method: Method, share: float, say: Say) -> Result:
     """Choose a setting on the validation texts, learn from all training texts with it, and answer the test."""
     began = time.perf_counter()
     plan = method.plan(task, share)
-    texts, labels = task.validation.texts[: plan.validation], task.validation.labels[: plan.validation]
+    judging = task.validation.first(plan.validation)
     tried: list[tuple[Setting, float]] = []
     notes, settled = list(plan.notes), plan.settings
     for place, setting in enumerate(settled if len(settled) > 1 else ()):
@@ -150,10 +150,9 @@ def _tuned(task: Task, method: Method, share: float, say: Say) -> Result:
         if place and method.needs_time and time.perf_counter() - began + 2 * slowest > 1.2 * share:
             notes.append(f"only {place} of {len(settled)} settings were tried: learning was slower than it was forecast to be")
             break
-        answers = method.fit(task, task.fit, setting).predict(texts)
-        score = sum(answer == label for answer, label in zip(answers, labels, strict=True)) / len(labels)
+        score = judging.accuracy(method.fit(task, task.fit, setting).predict(judging.texts))
         tried.append((setting, score))
-        say(f"    {shown(setting)}: {100 * score:.3g} % of {len(labels)} validation texts")
+        say(f"    {shown(setting)}: {100 * score:.3g} % of {len(judging)} validation texts")
     setting = max(tried, key=lambda pair: pair[1])[0] if tried else settled[0]
     fitted = method.fit(task, task.train, setting)
     started = time.perf_counter()
