@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import matplotlib.pyplot as plt
-from results import HERE, MARKERS, axes, beside, curve, log_axis, table
+from results import MARKERS, axes, beside, curve, log_axis, save_all, table
 
-from finetunelab.plots import COLORS, FAINT, label_ends, save
+from finetunelab.plots import COLORS, FAINT, label_ends
 from finetunelab.stats import as_ratio, t_interval
 
 
@@ -105,5 +105,4 @@ FIGURES = {
 
 
 if __name__ == "__main__":
-    for name, (draw, alt) in FIGURES.items():
-        print(save(draw(), HERE / f"adaptation_{name}.svg", alt))
+    save_all("adaptation", FIGURES)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from results import HERE, axes, beside, curve, log_axis, table
+from results import axes, beside, curve, level, log_axis, save_all, table
 
 from finetunelab.experiments import find
-from finetunelab.plots import COLORS, FAINT, label_ends, save
+from finetunelab.plots import COLORS, FAINT, label_ends
 from finetunelab.stats import t_interval
 
 CHANCE = 1 / 5  # one of five endings
@@ -22,8 +22,7 @@ def text() -> plt.Figure:
         points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
         curve(ax, place, beside(place, amounts), points)
         ends[name] = points[-1].estimate
-    ax.axhline(CHANCE, color=FAINT, linestyle="--", linewidth=1.4)
-    ax.annotate("chance", (0, CHANCE), xycoords=("axes fraction", "data"), xytext=(4, -16), textcoords="offset points", color=FAINT)
+    level(ax, CHANCE, "chance", offset=(4, -16))
     log_axis(ax, amounts[::2] + amounts[-1:])
     ax.set_ylim(0, 1)
     label_ends(ax, amounts[-1], ends)
@@ -106,5 +105,4 @@ FIGURES = {
 
 
 if __name__ == "__main__":
-    for name, (draw, alt) in FIGURES.items():
-        print(save(draw(), HERE / f"knowledge_{name}.svg", alt))
+    save_all("knowledge", FIGURES)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import fmean
 
 import matplotlib.pyplot as plt
-from results import HERE, MARKERS, axes, beside, curve, log_axis, table
+from results import MARKERS, axes, beside, curve, level, log_axis, save_all, table
 
-from finetunelab.plots import COLORS, FAINT, label_ends, save
+from finetunelab.plots import COLORS, FAINT, label_ends
 from finetunelab.stats import t_interval
 
 TASKS = {"topic": "topic", "sentiment": "verdict"}
@@ -75,8 +75,7 @@ def cost_and_quality() -> plt.Figure:
         name = {"last block": "1 block", "last 3 blocks": "3 blocks"}.get(arm, arm.replace("LoRA, rank ", "r = "))
         ax.annotate(name, (at, point.estimate), textcoords="offset points", color=COLORS[place], **aside)
     plain = fmean(scores["TF-IDF",])
-    ax.axhline(plain, color=FAINT, linestyle="--", linewidth=1.4)
-    ax.annotate("TF-IDF", (0, plain), xycoords=("axes fraction", "data"), xytext=(4, 4), textcoords="offset points", color=FAINT)
+    level(ax, plain, "TF-IDF", offset=(4, 4))
     ax.set_xscale("log")
     ax.margins(x=0.18)
     return fig
@@ -124,5 +123,4 @@ FIGURES = {
 
 
 if __name__ == "__main__":
-    for name, (draw, alt) in FIGURES.items():
-        print(save(draw(), HERE / f"repurposing_{name}.svg", alt))
+    save_all("repurposing", FIGURES)

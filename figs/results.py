@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from finetunelab.evidence.store import load_rows
-from finetunelab.plots import COLORS, style
+from finetunelab.plots import COLORS, FAINT, save, style
 from finetunelab.stats import Interval
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,19 @@ def axes(title: str, x: str, y: str, size: tuple[float, float] = NARROW) -> tupl
     fig, ax = plt.subplots(figsize=size)
     ax.set(title=title, xlabel=x, ylabel=y)
     return fig, ax
+
+
+def level(ax: plt.Axes, at: float, name: str = "", x: float = 0, offset: tuple[float, float] = (4, 5)) -> None:
+    """Draw what the arms are held against as a dashed line, with its name ``offset`` points from a share ``x`` of the width."""
+    ax.axhline(at, color=FAINT, linestyle="--", linewidth=1.4)
+    if name:
+        ax.annotate(name, (x, at), xycoords=("axes fraction", "data"), xytext=offset, textcoords="offset points", color=FAINT)
+
+
+def save_all(chapter: str, figures: Mapping[str, tuple[Callable[[], plt.Figure], str]]) -> None:
+    """Draw figures, each with its alternative text, and print where they are."""
+    for name, (draw, alt) in figures.items():
+        print(save(draw(), HERE / f"{chapter}_{name}.svg", alt))
 
 
 def curve(ax: plt.Axes, place: int, amounts: list[float], intervals: list[Interval]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from statistics import fmean
 
 import matplotlib.pyplot as plt
-from results import HERE, LETTERS, axes, beside, curve, log_axis, table
+from results import LETTERS, axes, beside, curve, level, log_axis, save_all, table
 
 from finetunelab.experiments.changing_facts import FROZEN, NIGHTLY, PASTED, RETRIEVED
-from finetunelab.plots import COLORS, FAINT, label_ends, save, style
+from finetunelab.plots import COLORS, label_ends, style
 from finetunelab.stats import t_interval
 
+CHANCE = 0.5  # of two labels
 LABELS = {"in context": "in context", "full": "new head", "label words": "label words", "TF-IDF": "TF-IDF"}
 
 
@@ -24,8 +25,7 @@ def demonstrations() -> plt.Figure:
         points = [t_interval(found[str(k),]) for k in shots]
         curve(ax, place, list(range(len(shots))), points)
         ends[f"{kind} concepts"] = points[-1].estimate
-    ax.axhline(0.5, color=FAINT, linestyle="--", linewidth=1.4)
-    ax.annotate("chance", (1, 0.5), xycoords=("axes fraction", "data"), xytext=(-52, -16), textcoords="offset points", color=FAINT)
+    level(ax, CHANCE, "chance", 1, (-52, -16))
     ax.set_xticks(range(len(shots)), shots)
     ax.set_ylim(0.4, 1.02)
     label_ends(ax, len(shots) - 1, ends)
@@ -45,7 +45,7 @@ def labels() -> plt.Figure:
             points = [t_interval(found[f"{n:.0f}",]) for n in amounts]
             curve(ax, place, beside(place, amounts), points)
             ends[name] = points[-1].estimate
-        ax.axhline(0.5, color=FAINT, linestyle="--", linewidth=1.4)
+        level(ax, CHANCE)
         ax.set(title=f"{kind.capitalize()} concepts", ylabel="accuracy", ylim=(0.4, 1.06))
         log_axis(ax, amounts[::2] + amounts[-1:])
         label_ends(ax, 1.15 * amounts[-1], ends)
@@ -60,7 +60,7 @@ def days() -> plt.Figure:
     for place, way in enumerate((RETRIEVED, NIGHTLY, PASTED, FROZEN)):
         found = table("E4", ("day",), "right", arm=way)
         numbers = sorted(int(day) for (day,) in found)
-        means = [t_interval(found[str(day),]).estimate for day in numbers]
+        means = [fmean(found[str(day),]) for day in numbers]
         ax.plot(numbers, means, color=COLORS[place])
         ends[way] = means[-1]
     ax.set_ylim(-0.02, 1.03)
@@ -73,7 +73,7 @@ def cost() -> plt.Figure:
     fig, ax = axes("What a day costs", "questions a day", "GFLOP a day")
     asked, ends = [0, 200], {}
     for place, way in enumerate((RETRIEVED, NIGHTLY)):
-        a_day, a_question = (fmean(sum(table("E4", ("day",), part, arm=way).values(), [])) / 1e9 for part in ("a_day", "a_question"))
+        a_day, a_question = (fmean(*table("E4", (), part, arm=way).values()) / 1e9 for part in ("a_day", "a_question"))
         costs = [a_day + n * a_question for n in asked]
         ax.plot(asked, costs, color=COLORS[place])
         ends[way] = costs[-1]
@@ -112,5 +112,4 @@ FIGURES = {
 
 
 if __name__ == "__main__":
-    for name, (draw, alt) in FIGURES.items():
-        print(save(draw(), HERE / f"retrieval_{name}.svg", alt))
+    save_all("retrieval", FIGURES)

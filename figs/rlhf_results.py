@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-from results import HERE, axes, beside, curve, log_axis, table
+from results import axes, beside, curve, level, log_axis, save_all, table
 
 from finetunelab.experiments.comparisons import NAMES
 from finetunelab.experiments.reviewers import BEST, WORDS
-from finetunelab.plots import FAINT, label_ends, save
+from finetunelab.plots import label_ends
 from finetunelab.stats import t_interval
 
 
@@ -22,11 +22,10 @@ def comparisons() -> plt.Figure:
         curve(ax, place, beside(place, amounts), points)
         ends[arm.replace("after preference model pretraining", "pretrained")] = points[-1].estimate
     (best,) = table("D3", (), "clicks", arm=BEST).values()
-    level = t_interval(best).estimate
-    ax.axhline(level, color=FAINT, linestyle="--", linewidth=1.4)
-    ax.annotate("the best possible guess", (0, level), xycoords=("axes fraction", "data"), xytext=(4, 5), textcoords="offset points", color=FAINT)
+    possible = t_interval(best).estimate
+    level(ax, possible, "the best possible guess")
     log_axis(ax, [amounts[0], amounts[2], amounts[-1]])
-    ax.set_ylim(0.5, level + 0.04)
+    ax.set_ylim(0.5, possible + 0.04)
     label_ends(ax, amounts[-1], ends)
     return fig
 
@@ -42,5 +41,4 @@ FIGURES = {
 
 
 if __name__ == "__main__":
-    for name, (draw, alt) in FIGURES.items():
-        print(save(draw(), HERE / f"rlhf_{name}.svg", alt))
+    save_all("rlhf", FIGURES)
