@@ -284,13 +284,9 @@ def changing_facts() -> str:
 
 def nights() -> str:
     """The sweep of E4 as a table: right answers after a night, by what it is trained on and for how long, at the best of the rates; and its FLOPs."""
-    from finetunelab.evidence.store import load_rows
-
-    found: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in load_rows(BOOK / "evidence" / "E4-nights.csv"):
-        found.setdefault((row["data"], row["passes"]), []).append(row)
     return table(["trained on", "passes", "right", "GFLOP a night"], [
-        [data, passes, f"{max(float(row['right']) for row in rows):.2f}", f"{_mean(rows, 'flops') / 1e9:.0f}"] for (data, passes), rows in found.items()
+        [data, passes, f"{max(float(row['right']) for row in rows):.2f}", f"{_mean(rows, 'flops') / 1e9:.0f}"]
+        for (data, passes), rows in _over_seeds("E4-nights", ("data", "passes")).items()
     ])
 
 
