@@ -12,6 +12,7 @@ from finetunelab.choosing import (
     FROZEN,
     FULL,
     KNOWLEDGE,
+    LORA,
     METHODS,
     NEEDS,
     NEEDS_WEIGHTS,
