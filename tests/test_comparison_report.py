@@ -1,6 +1,7 @@
 """The command ``finetunelab compare``: one HTML file that needs nothing else, an interrupt that loses nothing, and bad input in one line."""
 
 import csv
+import html
 import re
 import shlex
 
@@ -58,7 +59,7 @@ def test_the_report_needs_nothing_else_and_shows_texts_as_texts(files, tmp_path,
     assert page.count("<img") == 2 and re.search(r'alt="Accuracy against cost[^"]+TF-IDF', page)
     assert "Take TF-IDF + logistic regression." in page and re.search(r'alt="Learning curves[^"]+with 30 texts', page)
     # The command in it repeats the comparison.
-    again = shlex.split(re.search(r"<pre>(.*?)</pre>", page)[1])
+    again = shlex.split(html.unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", page)[-1]))
     assert again[:2] == ["finetunelab", "compare"] and cli.main(again[1:]) == 0
 
 

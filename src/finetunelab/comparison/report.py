@@ -10,14 +10,15 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import plots
 from ..errors import UserError
 from ..profiles import device_and_dtype
-from ..settings import CompareSettings
+from ..settings import ClassifierSettings, CompareSettings
 from .curves import Curves, sizes
 from .data_warnings import seen, warnings_of
+from .methods import KEYS
 from .task import Task
 from .tuning import Comparison, Result, shown
 from .verdict import Verdict, duration, percent, small
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = '<meta name="generator" content="finetunelab compare">'
+KEPT = "classifier"  # the folder that the winner is kept in
 LEAST_COST = 0.01  # seconds: what is cheaper is drawn there
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
@@ -54,11 +56,24 @@ def check_out(out: str) -> None:
 
 def command(asked: CompareSettings) -> str:
     """Return the command that repeats a comparison, fit for a shell."""
-    words = ["finetunelab", "compare"]
-    for field in dataclasses.fields(asked):
-        value = getattr(asked, field.name)
-        if value is not None and (value != field.default or field.name in ("model", "out", "seed", "budget_minutes")):
-            words += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return _command(["compare"], asked, ("model", "out", "seed", "budget_minutes"))
+
+
+def winner_command(asked: CompareSettings, winner: Result) -> str:
+    """Return the command that trains the classifier of a result again and keeps it, fit for a shell."""
+    shared = {name: getattr(asked, name) for name in ("train", "test", "text_column", "label_column", "model", "seed")}
+    setting = {name.replace(" ", "_"): value for name, value in winner.setting.items()}
+    settings = ClassifierSettings(**shared, method=KEYS[winner.name], **setting, output=KEPT)
+    return _command(["classify", "fit"], settings, ("model", "seed"))
+
+
+def _command(name: Sequence[str], settings: Any, always: Sequence[str]) -> str:
+    """Return a command with its settings: those that are not the default, and some always."""
+    words = ["finetunelab", *name]
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is not None and (value != field.default or field.name in always):
+            words += [f"--{field.name.replace('_', '-')}", repr(value).removesuffix(".0") if isinstance(value, float) else str(value)]
     return shlex.join(words)
 
 
@@ -76,7 +91,7 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         "<h2>Learning curves</h2>", _curves(task, found, curves),
         "<h2>Warnings about the data</h2>",
         f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no rare class.</p>",
-        _classes(task), "<h2>Again</h2>", f"<pre>{_e(command(asked))}</pre>",
+        _classes(task), _use(asked, verdict), "<h2>The comparison again</h2>", _pre(command(asked)),
         '<p class="note">The same command draws the same validation part and the same weights. How many steps fit into the budget hangs on the '
         "machine and on what else it does, and so may the results.</p>",
     ]
@@ -85,6 +100,22 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">'
         f"<title>{_e(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
     )
+
+
+def _use(asked: CompareSettings, verdict: Verdict) -> str:
+    """Return how the recommended classifier is trained and used."""
+    if verdict.recommended is None:
+        return ""
+    return (
+        f"<h2>Use it</h2><p>This trains {_e(verdict.recommended.name)} with the setting of the table on all training texts, tests it, and keeps it in "
+        f"the folder {KEPT}:</p>{_pre(winner_command(asked, verdict.recommended))}"
+        f"<p>This labels new texts with it:</p>{_pre(f'finetunelab classify predict {KEPT} --data new.csv --out labeled.csv')}"
+        '<p class="note">On the same machine it is the same classifier. On another, the last digits of its numbers may differ, and an answer here and there.</p>'
+    )
+
+
+def _pre(line: str) -> str:
+    return f'<pre tabindex="0">{_e(line)}</pre>'
 
 
 def _e(text: str) -> str:

@@ -24,7 +24,10 @@ class LeftOut(Exception):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method that has learned: what answers, the seconds that learning took, and the peak of its memory in bytes where it was measured."""
+    """A method that has learned: what answers, the seconds that learning took, and the peak of its memory in bytes where it was measured.
+
+    What answers is one of the kinds in ``learned``, which can be kept.
+    """
 
     predict: Callable[[Sequence[str]], list[int]]
     seconds: float
