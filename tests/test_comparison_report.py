@@ -2,14 +2,19 @@
 
 import csv
 import html
+import io
 import re
 import shlex
+import sys
+import threading
+import time
 
 import pytest
 from test_comparison import Fake, make_task
 
 from finetunelab import cli, comparison
 from finetunelab.comparison.methods import Majority, Words
+from finetunelab.comparison.progress import left, watching
 
 
 def write(path, rows, header=("body", "kind")):
@@ -158,3 +163,42 @@ def test_a_class_may_be_rare_in_the_test_file(files, tmp_path, quick):
     write(test, [row for row in rows if row[1] == "ham"] + [row for row in rows if row[1] != "ham"][:2] + [("one more text", "ham")] * 3)
     assert call(train, test, tmp_path / "r.html") == 0
     assert "Too few examples: fewer than 20 test texts for “&lt;b&gt;spam &amp; co” (2)" in (tmp_path / "r.html").read_text().replace(" and ", ", ")
+
+
+# Progress -----------------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """What a terminal is shown."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_shown_a_bar_with_the_time_that_is_left(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with watching(120.0) as say:
+        say("[1/6] majority class")
+        say("    50 % of the test texts")
+        time.sleep(1.7)
+    shown = sys.stderr.getvalue()
+    assert "\n    50 % of the test texts\n" in shown or "\r    50 % of the test texts\n" in shown
+    assert "[1/6] majority class:   0 % of the time |" in shown and "2:00 left" in shown and "1:59 left" in shown
+    assert shown.rstrip(" ").endswith("\r") and "[1/6]" not in shown.rsplit("\n", 1)[1].rsplit("\r", 2)[1], "it is wiped at the end"
+    with pytest.raises(KeyboardInterrupt), watching(1.0):
+        raise KeyboardInterrupt
+    assert threading.active_count() <= 2, "no clock is left behind"  # tqdm keeps one of its own
+
+
+@pytest.mark.parametrize("ci", ["1", ""])
+def test_where_nobody_watches_there_are_lines_and_no_bar(ci, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.setattr(sys, "stderr", Terminal() if ci else io.StringIO())
+    with watching(120.0) as say:
+        say("[1/6] majority class")
+    assert sys.stderr.getvalue() == "[1/6] majority class\n"
+
+
+def test_what_is_left_is_never_less_than_nothing():
+    assert [left(seconds) for seconds in (605.4, 59.6, 0.2, -3)] == ["10:05 left", "1:00 left", "0:00 left", "0:00 left"]

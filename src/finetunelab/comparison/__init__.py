@@ -11,7 +11,9 @@ from ..models import quiet, resolve
 from ..settings import CompareSettings
 from . import report
 from .curves import learning_curves
+from .data_warnings import warnings_of
 from .methods import all_methods
+from .progress import watching
 from .task import read_task
 from .tuning import compare
 from .verdict import judge
@@ -26,13 +28,12 @@ def run_compare(asked: CompareSettings) -> Path:
     report.check_out(asked.out)
     task = read_task(asked)
     resolve(asked.model)
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    say(f"{len(task.train):,} training texts, {len(task.test):,} test texts, {len(task.classes)} classes; {asked.budget_minutes:g} minutes")
-    with quiet():
-        methods, budget = all_methods(asked.model, asked.seed), 60 * asked.budget_minutes
+    warned = warnings_of(task)  # before all else: after an interrupt nobody wants to wait for it
+    counts = f"{len(task.train):,} training texts, {len(task.test):,} test texts, {len(task.classes)} classes"
+    print(f"{counts}; {asked.budget_minutes:g} minutes", file=sys.stderr, flush=True)
+    budget = 60 * asked.budget_minutes
+    with quiet(), watching(budget) as say:
+        methods = all_methods(asked.model, asked.seed)
         found = compare(task, methods, budget, say)
         curves = learning_curves(task, methods, found, budget - found.seconds, asked.seed, say)
         found.seconds += curves.seconds
@@ -42,7 +43,7 @@ def run_compare(asked: CompareSettings) -> Path:
             raise KeyboardInterrupt("stopped before any method was finished; no report was written")
         raise UserError(f"no method could be finished: {next(iter(found.missing.values()))}", "mend that, and run it again")
     verdict = judge(found, task, asked.model)
-    write_text(out, report.page(asked, task, found, verdict, curves))
+    write_text(out, report.page(asked, task, found, verdict, curves, warned))
     if found.stopped:
         raise KeyboardInterrupt(f"stopped; {out} holds what was finished")
     print(f"{verdict.headline} {verdict.reasons[0]}\n{out}: the report, with its doubts")

@@ -217,7 +217,7 @@ class Tuned:
         classifier = Classifier(load_model(self.base.name), len(task.classes), seed=self.seed)
         if self.name == LORA:
             classifier = with_lora(classifier, seed=self.seed)
-        config = TrainConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=steps // 10, seed=self.seed, group_by_length=True)
+        config = TrainConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=steps // 10, seed=self.seed, group_by_length=True, bar=False)
         return classifier, fit(classifier, self.base.tokenizer, part.texts, part.labels, config, self.base.longest).cost
 
     def fit(self, task: Task, part: Part, setting: Setting) -> Fitted:

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..profiles import device_and_dtype
 from ..settings import ClassifierSettings, CompareSettings
 from .curves import Curves, sizes
-from .data_warnings import seen, warnings_of
+from .data_warnings import seen
 from .methods import KEYS
 from .task import Task
 from .tuning import Comparison, Result, shown
@@ -77,10 +77,9 @@ def _command(name: Sequence[str], settings: Any, always: Sequence[str]) -> str:
     return shlex.join(words)
 
 
-def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict, curves: Curves) -> str:
-    """Return the report as HTML."""
+def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict, curves: Curves, warned: Sequence[str]) -> str:
+    """Return the report as HTML; ``warned`` are the warnings about the data."""
     title = f"Ways to classify the texts of {Path(asked.train).name}"
-    warned = warnings_of(task)
     stopped = '<p class="warned"><strong>Stopped from the keyboard.</strong> The report holds what was finished.</p>' if found.stopped else ""
     parts = [
         f"<h1>{_e(title)}</h1>", f"<p>{_e(_about(asked, task, found))}</p>", stopped,
@@ -90,7 +89,7 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         "<h2>Quality against cost</h2>", _figure(found, verdict),
         "<h2>Learning curves</h2>", _curves(task, found, curves),
         "<h2>Warnings about the data</h2>",
-        f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no rare class.</p>",
+        f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no labels that look wrong, no rare class.</p>",
         _classes(task), _use(asked, verdict), "<h2>The comparison again</h2>", _pre(command(asked)),
         '<p class="note">The same command draws the same validation part and the same weights. How many steps fit into the budget hangs on the '
         "machine and on what else it does, and so may the results.</p>",
