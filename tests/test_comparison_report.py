@@ -1,8 +1,10 @@
 """The command ``finetunelab compare``: one HTML file that needs nothing else, an interrupt that loses nothing, and bad input in one line."""
 
 import csv
+import errno
 import html
 import io
+import os
 import re
 import shlex
 import sys
@@ -133,6 +135,49 @@ def test_files_whose_rows_cannot_be_used(refused, tmp_path, files):
     assert "labels that no text in" in (line := refused(test=write(bad, [*rows, ("text", "c")]))) and "'a', 'b', 'c'" in line
 
 
+@pytest.mark.parametrize(("name", "content", "told"), [
+    ("empty.csv", b"", "is empty"),
+    ("header.csv", b"body,kind\n", "has no rows"),
+    ("picture.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary"),
+    ("old.csv", "body,kind\ncaf\u00e9,ham\n".encode("latin-1"), "not in UTF-8: byte 0xe9 on line 2"),
+    ("wide.csv", "body,kind\na,b\n".encode("utf-16"), "UTF-16"),
+    ("long.csv", b"body,kind\n" + b"".join(b"text %d,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)) + b"x" * 10**6 + b",a\n", "more than"),
+    ("nan.jsonl", b"".join(b'{"body": "text %d", "kind": %s}\n' % (i, b"NaN" if i == 7 else b"%d" % (i % 2)) for i in range(40)), "first is row 8"),
+    ("half.parquet", b"PAR1 and no more", "only part of one"),
+    ("data.pkl", b"\x80\x04.", "by its name"),
+])
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_files_of_the_wrong_kind(refused, tmp_path, name, content, told, place):
+    (tmp_path / name).write_bytes(content)
+    line = refused(**{place: tmp_path / name})
+    assert told in line and name in line and len(line) < 500
+
+
+def test_a_checkpoint_that_was_cut_short(refused, tmp_path, tiny_causal):
+    import shutil
+
+    shutil.copytree(tiny_causal, tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "truncated" in refused(model=tmp_path / "cut")
+    weights.unlink()
+    assert "has no *.safetensors" in refused(model=tmp_path / "cut")
+
+
+def test_a_full_disk_keeps_the_old_report(files, tmp_path, quick, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert call(*files, tmp_path / "r.html") == 0
+    before = (tmp_path / "r.html").read_bytes()
+    capsys.readouterr()
+    monkeypatch.setattr("finetunelab.files.os.fsync", full)
+    assert call(*files, tmp_path / "r.html", "--seed", 1) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "No space left" in err.splitlines()[-1] and "Traceback" not in err
+    assert (tmp_path / "r.html").read_bytes() == before and not list(tmp_path.glob(".*"))
+
+
 def test_reports_that_cannot_be_written(refused, tmp_path, files):
     (tmp_path / "folder").mkdir()
     assert "is a folder" in refused(out=tmp_path / "folder")
@@ -194,6 +239,7 @@ def test_a_terminal_is_shown_a_bar_with_the_time_that_is_left(monkeypatch):
 @pytest.mark.parametrize("ci", ["1", ""])
 def test_where_nobody_watches_there_are_lines_and_no_bar(ci, monkeypatch):
     monkeypatch.setenv("CI", ci)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # what a test before this one may have loaded
     monkeypatch.setattr(sys, "stderr", Terminal() if ci else io.StringIO())
     with watching(120.0) as say:
         say("[1/6] majority class")

@@ -26,7 +26,7 @@ def watching(seconds: float) -> Iterator[Say]:
         yield lambda line: print(line, file=sys.stderr, flush=True)
         return
     began, done = time.perf_counter(), threading.Event()
-    form = "{desc}{percentage:3.0f} % of the time |{bar}| {postfix}"
+    form = "{desc}{percentage:3.0f} % of the time |{bar}|{postfix}"
     with tqdm(total=seconds, desc="begins: ", bar_format=form, postfix=left(seconds), file=sys.stderr, leave=False, dynamic_ncols=True) as bar:
 
         def look() -> None:
