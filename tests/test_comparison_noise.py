@@ -98,6 +98,6 @@ def test_the_warning_names_rows_as_the_file_has_them(topics):
     test = world("reviews", "topic", 200, "test")
     (warning,) = [line for line in warnings_of(Task(classes, part, part, part, test)) if "may be wrong" in line]
     first = suspects_among(part).places[0]
-    assert f"look first at row {first + 1}, “{part.texts[first][:20]}" in warning and "training file" in warning
-    assert f"is labeled “{classes[part.labels[first]]}” and reads like “{classes[topics.labels[first]]}”" in warning and warning.count("row ") == 5
+    assert f"look first at\nrow {first + 1} is labeled" in warning and f"“{part.texts[first][:20]}" in warning.split("\n")[1] and "training file" in warning
+    assert f"is labeled “{classes[part.labels[first]]}” and reads like “{classes[topics.labels[first]]}”" in warning and warning.count("\nrow ") == 5
     assert not any("may be wrong" in line for line in warnings_of(Task(classes, topics, topics, topics, test)))

@@ -1,5 +1,6 @@
 """The command ``finetunelab compare``: one HTML file that needs nothing else, an interrupt that loses nothing, and bad input in one line."""
 
+import contextlib
 import csv
 import errno
 import html
@@ -7,6 +8,7 @@ import io
 import os
 import re
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -248,3 +250,42 @@ def test_where_nobody_watches_there_are_lines_and_no_bar(ci, monkeypatch):
 
 def test_what_is_left_is_never_less_than_nothing():
     assert [left(seconds) for seconds in (605.4, 59.6, 0.2, -3)] == ["10:05 left", "1:00 left", "0:00 left", "0:00 left"]
+
+
+# An interrupt at any moment -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_while_the_report_is_drawn_does_not_cost_it(files, tmp_path, quick, monkeypatch):
+    drawn = comparison.report.page
+
+    def page(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return drawn(*args)
+
+    monkeypatch.setattr(comparison.report, "page", page)
+    handler = signal.getsignal(signal.SIGINT)
+    assert call(*files, tmp_path / "r.html") == 0 and "Take TF-IDF" in (tmp_path / "r.html").read_text()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("said", ["[2/2] TF-IDF", "    100 %", "learning curve"])
+def test_an_interrupt_between_two_steps_leaves_a_report(said, files, tmp_path, quick, monkeypatch):
+    @contextlib.contextmanager
+    def watched(seconds):
+        def say(line):
+            if line.startswith(said):
+                raise KeyboardInterrupt
+        yield say
+
+    monkeypatch.setattr(comparison, "watching", watched)
+    assert call(*files, tmp_path / "r.html") == 130
+    assert "Stopped from the keyboard" in (tmp_path / "r.html").read_text()
+
+
+def test_an_interrupt_before_the_first_method_says_that_there_is_no_report(files, tmp_path, quick, monkeypatch, capsys):
+    def stop(task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "warnings_of", stop)
+    assert call(*files, tmp_path / "r.html") == 130 and "no report was written" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()

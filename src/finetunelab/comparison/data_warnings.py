@@ -63,14 +63,14 @@ def _noise(where: str, part: Part, classes: Sequence[str], learned_from: Part | 
     found = suspects_among(part, learned_from=learned_from)
     if found is None:
         return []
-    named = "; ".join(
-        f"row {place + 1}, {_quoted(part.texts[place])}, is labeled “{classes[part.labels[place]]}” and reads like “{classes[taken]}”"
+    named = "\n".join(
+        f"row {place + 1} is labeled “{classes[part.labels[place]]}” and reads like “{classes[taken]}”: {_quoted(part.texts[place])}"
         for place, taken in zip(found.places[:NAMED], found.taken_for, strict=False)
     )
     return [
         f"Labels that may be wrong: about {percent(found.share.estimate)} of the labels in the {where} file seem wrong (95 % interval "
         f"{100 * found.share.low:.2g} to {percent(found.share.high)}). A model of words that had not seen the texts denies labels even where it is surest, "
-        f"which a task that is only hard does not explain. It suspects {len(found.places)} rows, not counting the header; look first at {named}."
+        f"which a task that is only hard does not explain. It suspects {len(found.places)} rows, not counting the header; look first at\n{named}"
     ]
 
 

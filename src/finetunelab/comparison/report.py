@@ -39,6 +39,7 @@ th, td { padding: .4rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #767676; white-space: normal; } th:first-child, td:first-child { text-align: left; }
 tr.chosen td { background: #eef5fa; font-weight: 600; } td.why { text-align: left; white-space: normal; color: #555; }
 small, .note { color: #555; font-size: .88rem; } img { max-width: 100%; height: auto; } li { margin: .3rem 0; }
+@media (max-width: 40rem) { .wide img { max-width: none; width: 40rem; } }
 pre { background: #f4f4f4; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -97,7 +98,7 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">'
-        f"<title>{_e(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
+        f"<title>{_e(title)}</title><style>{STYLE}</style></head><body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
     )
 
 
@@ -122,7 +123,7 @@ def _e(text: str) -> str:
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_e(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_e(line)}</li>" for line in lines).replace("\n", "<br>") + "</ul>"
 
 
 def _about(asked: CompareSettings, task: Task, found: Comparison) -> str:
@@ -252,4 +253,6 @@ def _image(fig: Figure, alt: str) -> str:
     stream = io.BytesIO()
     fig.savefig(stream, format="png", metadata={"Software": None})
     plt.close(fig)
-    return f'<p><img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" alt="{_e(alt)}" width="820"></p>'
+    source = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    # On a phone the letters of a figure would be too small to read: there it keeps its size, and can be pushed aside.
+    return f'<div class="wide" tabindex="0" role="region" aria-label="Figure"><img src="{source}" alt="{_e(alt)}" width="820"></div>'
