@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 
+import numpy as np
 import pytest
 from test_comparison import make_task
 from test_comparison_report import call, write
@@ -69,6 +70,9 @@ def test_what_is_kept_answers_as_what_was_learned(key, tmp_path, tiny_causal):
         "format": 1, "method": key, "classes": task.classes, "text_column": "text", "label_column": "label"})
     kept, facts = classify.load(tmp_path / "kept")
     assert kept(task.test.texts) == before and facts["classes"] == list(task.classes)
+    if key == "tfidf":  # here the answers would be the same without the weights of the words
+        scores = [found.pipeline.decision_function(task.test.texts) for found in (kept, fitted.predict)]
+        assert np.array_equal(*scores)
     assert len(set(before)) > 1 or key in ("majority", "few-shot")
     assert {path.suffix for path in (tmp_path / "kept").rglob("*") if path.is_file()} <= {".json", ".safetensors", ".jinja"}
     assert os.listdir(tmp_path) == ["kept"]

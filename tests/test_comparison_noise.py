@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from finetunelab.comparison import label_noise
 from finetunelab.comparison.data_warnings import warnings_of
 from finetunelab.comparison.label_noise import judge_labels, suspects_among
 from finetunelab.comparison.task import Part, Task
@@ -63,16 +64,21 @@ def test_changed_labels_of_the_test_file_are_found_with_what_was_learned_from_th
 def test_copies_do_not_vouch_for_each_other():
     """Texts without a common word: whoever has seen the copy knows the label, whoever has not can only guess."""
     part = Part(tuple(f"word{i // 2}" for i in range(120)), tuple(i // 2 % 2 for i in range(120)))
-    from finetunelab.comparison.label_noise import _crossed
-
-    assert (_crossed(part, 2, 0).argmax(1) == part.labels).mean() < 0.7
+    assert (label_noise._crossed(part, 2, 0).argmax(1) == part.labels).mean() < 0.7
 
 
-def test_places_are_those_of_the_whole_part_where_only_some_texts_are_looked_at(monkeypatch):
-    monkeypatch.setattr("finetunelab.comparison.label_noise.MOST", 240)
-    part, wrong = noisy(world("posts", "spam", 300), 0.1, 0, classes=2)
+def test_places_are_those_of_the_whole_part_where_only_some_texts_are_looked_at(topics, monkeypatch):
+    part, wrong = noisy(topics, 0.15, 0)
+    truth = dict(zip(topics.texts, topics.labels, strict=True))
+
+    def knows(some, classes, seed):
+        assert len(some) == 240
+        return np.array([[0.9 if label == truth[text] else 0.02 for label in range(classes)] for text in some.texts])
+
+    monkeypatch.setattr(label_noise, "MOST", 240)
+    monkeypatch.setattr(label_noise, "_crossed", knows)
     found = suspects_among(part)
-    assert set(found.places[:5]) <= wrong and max(found.places) > 240
+    assert 20 < len(found.places) < len(wrong) and set(found.places) < wrong and max(found.places) > 240
 
 
 def test_the_surest_third_is_what_counts():
