@@ -37,7 +37,7 @@ def test_help_loads_nothing_heavy():
 def test_every_command_has_help(capsys):
     commands = (
         "evidence run", "evidence check", "evidence render", "evidence list", "base report", "base build", "world show", "world list",
-        "world hash", "data check", "sft", "adapt", "compare", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
+        "world hash", "data check", "sft", "adapt", "compare", "classify fit", "classify predict", "bench sft", "bench rl", "assignment make", "grade", "profile", "ratings export",
         "ratings import", "ratings agreement", "index", "ask", "bench index",
     )
     for command in commands:

@@ -331,7 +331,7 @@ def test_a_prompt_shows_labeled_texts_and_its_answer_is_the_class_that_was_named
             said.append(next(label for text, label in question.demonstrations if telling in text))
         return said
 
-    monkeypatch.setattr("finetunelab.comparison.methods.answer", answer)
+    monkeypatch.setattr("finetunelab.comparison.learned.answer", answer)
     fitted = Prompted(base, 0).fit(task, task.train, {"demonstrations": 4})
     assert fitted.predict(task.test.texts) == list(task.test.labels)
     assert all(len(question.demonstrations) == 4 and question.labels == ("ham", "spam") for question in asked)

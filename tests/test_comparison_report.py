@@ -1,14 +1,24 @@
 """The command ``finetunelab compare``: one HTML file that needs nothing else, an interrupt that loses nothing, and bad input in one line."""
 
+import contextlib
 import csv
+import errno
+import html
+import io
+import os
 import re
 import shlex
+import signal
+import sys
+import threading
+import time
 
 import pytest
 from test_comparison import Fake, make_task
 
 from finetunelab import cli, comparison
 from finetunelab.comparison.methods import Majority, Words
+from finetunelab.comparison.progress import left, watching
 
 
 def write(path, rows, header=("body", "kind")):
@@ -58,7 +68,7 @@ def test_the_report_needs_nothing_else_and_shows_texts_as_texts(files, tmp_path,
     assert page.count("<img") == 2 and re.search(r'alt="Accuracy against cost[^"]+TF-IDF', page)
     assert "Take TF-IDF + logistic regression." in page and re.search(r'alt="Learning curves[^"]+with 30 texts', page)
     # The command in it repeats the comparison.
-    again = shlex.split(re.search(r"<pre>(.*?)</pre>", page)[1])
+    again = shlex.split(html.unescape(re.findall(r"<pre[^>]*>(.*?)</pre>", page)[-1]))
     assert again[:2] == ["finetunelab", "compare"] and cli.main(again[1:]) == 0
 
 
@@ -127,6 +137,49 @@ def test_files_whose_rows_cannot_be_used(refused, tmp_path, files):
     assert "labels that no text in" in (line := refused(test=write(bad, [*rows, ("text", "c")]))) and "'a', 'b', 'c'" in line
 
 
+@pytest.mark.parametrize(("name", "content", "told"), [
+    ("empty.csv", b"", "is empty"),
+    ("header.csv", b"body,kind\n", "has no rows"),
+    ("picture.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "binary"),
+    ("old.csv", "body,kind\ncaf\u00e9,ham\n".encode("latin-1"), "not in UTF-8: byte 0xe9 on line 2"),
+    ("wide.csv", "body,kind\na,b\n".encode("utf-16"), "UTF-16"),
+    ("long.csv", b"body,kind\n" + b"".join(b"text %d,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)) + b"x" * 10**6 + b",a\n", "more than"),
+    ("nan.jsonl", b"".join(b'{"body": "text %d", "kind": %s}\n' % (i, b"NaN" if i == 7 else b"%d" % (i % 2)) for i in range(40)), "first is row 8"),
+    ("half.parquet", b"PAR1 and no more", "only part of one"),
+    ("data.pkl", b"\x80\x04.", "by its name"),
+])
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_files_of_the_wrong_kind(refused, tmp_path, name, content, told, place):
+    (tmp_path / name).write_bytes(content)
+    line = refused(**{place: tmp_path / name})
+    assert told in line and name in line and len(line) < 500
+
+
+def test_a_checkpoint_that_was_cut_short(refused, tmp_path, tiny_causal):
+    import shutil
+
+    shutil.copytree(tiny_causal, tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "truncated" in refused(model=tmp_path / "cut")
+    weights.unlink()
+    assert "has no *.safetensors" in refused(model=tmp_path / "cut")
+
+
+def test_a_full_disk_keeps_the_old_report(files, tmp_path, quick, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert call(*files, tmp_path / "r.html") == 0
+    before = (tmp_path / "r.html").read_bytes()
+    capsys.readouterr()
+    monkeypatch.setattr("finetunelab.files.os.fsync", full)
+    assert call(*files, tmp_path / "r.html", "--seed", 1) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "No space left" in err.splitlines()[-1] and "Traceback" not in err
+    assert (tmp_path / "r.html").read_bytes() == before and not list(tmp_path.glob(".*"))
+
+
 def test_reports_that_cannot_be_written(refused, tmp_path, files):
     (tmp_path / "folder").mkdir()
     assert "is a folder" in refused(out=tmp_path / "folder")
@@ -157,3 +210,82 @@ def test_a_class_may_be_rare_in_the_test_file(files, tmp_path, quick):
     write(test, [row for row in rows if row[1] == "ham"] + [row for row in rows if row[1] != "ham"][:2] + [("one more text", "ham")] * 3)
     assert call(train, test, tmp_path / "r.html") == 0
     assert "Too few examples: fewer than 20 test texts for “&lt;b&gt;spam &amp; co” (2)" in (tmp_path / "r.html").read_text().replace(" and ", ", ")
+
+
+# Progress -----------------------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """What a terminal is shown."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_shown_a_bar_with_the_time_that_is_left(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with watching(120.0) as say:
+        say("[1/6] majority class")
+        say("    50 % of the test texts")
+        time.sleep(1.7)
+    shown = sys.stderr.getvalue()
+    assert "\n    50 % of the test texts\n" in shown or "\r    50 % of the test texts\n" in shown
+    assert "[1/6] majority class:   0 % of the time |" in shown and "2:00 left" in shown and "1:59 left" in shown
+    assert shown.rstrip(" ").endswith("\r") and "[1/6]" not in shown.rsplit("\n", 1)[1].rsplit("\r", 2)[1], "it is wiped at the end"
+    with pytest.raises(KeyboardInterrupt), watching(1.0):
+        raise KeyboardInterrupt
+    assert threading.active_count() <= 2, "no clock is left behind"  # tqdm keeps one of its own
+
+
+@pytest.mark.parametrize("ci", ["1", ""])
+def test_where_nobody_watches_there_are_lines_and_no_bar(ci, monkeypatch):
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # what a test before this one may have loaded
+    monkeypatch.setattr(sys, "stderr", Terminal() if ci else io.StringIO())
+    with watching(120.0) as say:
+        say("[1/6] majority class")
+    assert sys.stderr.getvalue() == "[1/6] majority class\n"
+
+
+def test_what_is_left_is_never_less_than_nothing():
+    assert [left(seconds) for seconds in (605.4, 59.6, 0.2, -3)] == ["10:05 left", "1:00 left", "0:00 left", "0:00 left"]
+
+
+# An interrupt at any moment -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_while_the_report_is_drawn_does_not_cost_it(files, tmp_path, quick, monkeypatch):
+    drawn = comparison.report.page
+
+    def page(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return drawn(*args)
+
+    monkeypatch.setattr(comparison.report, "page", page)
+    handler = signal.getsignal(signal.SIGINT)
+    assert call(*files, tmp_path / "r.html") == 0 and "Take TF-IDF" in (tmp_path / "r.html").read_text()
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("said", ["[2/2] TF-IDF", "    100 %", "learning curve"])
+def test_an_interrupt_between_two_steps_leaves_a_report(said, files, tmp_path, quick, monkeypatch):
+    @contextlib.contextmanager
+    def watched(seconds):
+        def say(line):
+            if line.startswith(said):
+                raise KeyboardInterrupt
+        yield say
+
+    monkeypatch.setattr(comparison, "watching", watched)
+    assert call(*files, tmp_path / "r.html") == 130
+    assert "Stopped from the keyboard" in (tmp_path / "r.html").read_text()
+
+
+def test_an_interrupt_before_the_first_method_says_that_there_is_no_report(files, tmp_path, quick, monkeypatch, capsys):
+    def stop(task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparison, "warnings_of", stop)
+    assert call(*files, tmp_path / "r.html") == 130 and "no report was written" in capsys.readouterr().err
+    assert not (tmp_path / "r.html").exists()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from finetunelab import incontext
+from finetunelab import incontext, skills
 from finetunelab.errors import UserError
 from finetunelab.incontext import (
     CONTENT_FREE,
@@ -96,6 +96,54 @@ def test_the_likeliest_label_word_is_the_answer(small):
     assert answers == [question.labels[row.index(max(row))] for question, row in zip(questions, scores, strict=True)]
     assert predict(model, tokenizer, []) == []
     assert accuracy(questions, [questions[0].answer, "other", "other", "other"]) == 0.25
+
+
+def test_demonstrations_that_all_prompts_share_are_read_once_and_the_scores_stay(small, monkeypatch):
+    model, tokenizer = small
+    shown = tuple((f"He saw number {i} of the old boats in the harbor.", ("dax", "lilac and music")[i % 2]) for i in range(6))
+    queries = ("Rain.", "The hook was rusty, and nobody had looked at it for a year.", "The", "She tuned the harp.", "Number 0")
+    questions = [FewShot(query, shown, ("dax", "lilac and music", "."), "dax") for query in queries]
+    read = []
+    hook = model.register_forward_pre_hook(lambda layer, args, given: read.append(given["input_ids"].shape), with_kwargs=True)
+    try:
+        once = label_scores(model, tokenizer, questions, batch_size=4)
+        few = sum(rows * width for rows, width in read)
+        read.clear()
+        monkeypatch.setattr(skills, "WORTH_SHARING", 10**6)
+        anew = label_scores(model, tokenizer, questions, batch_size=4)
+        many = sum(rows * width for rows, width in read)
+    finally:
+        hook.remove()
+    assert many > 4 * few
+    for row, other in zip(once, anew, strict=True):
+        assert row == pytest.approx(other, abs=1e-4)
+    assert len({tuple(row) for row in once}) == len(queries)
+
+
+def test_prompts_that_are_the_same_or_one_in_the_other_share_all_but_their_last_token(small):
+    model, tokenizer = small
+    long = "Text: " + "the old boats in the harbor " * 8
+    for prompts in ([long, long], [long, long + "and the rain"], [long + "and", long]):
+        words = [" dax", " lilac and music"]
+        expected = [log_probability(model, tokenizer, prompt, word) for prompt, word in zip(prompts, words, strict=True)]
+        assert skills.log_likelihoods(model, tokenizer, prompts, words) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_model_that_forgets_what_it_has_read_reads_it_anew(small, monkeypatch):
+    """One with a window keeps no keys and values from before it: what is shared cannot be taken from what it kept."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    tokenizer = small[1]
+    torch.manual_seed(0)
+    model = MistralForCausalLM(MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        sliding_window=8, max_position_embeddings=256, initializer_range=0.3)).eval()
+    prompts = ["Text: " + "the old boats in the harbor " * 8 + end for end in ("and", "of the rain", "to")]
+    words = [" dax", " lilac", " dax"]
+    kept = skills.log_likelihoods(model, tokenizer, prompts, words)
+    monkeypatch.setattr(skills, "WORTH_SHARING", 10**6)
+    assert kept == pytest.approx(skills.log_likelihoods(model, tokenizer, prompts, words), abs=1e-4)
+    assert skills._shared(model, tokenizer(prompts)["input_ids"]) == (0, None)
 
 
 def test_calibration_divides_by_what_any_query_would_be_answered(small):

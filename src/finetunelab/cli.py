@@ -127,6 +127,9 @@ def _runs(groups: Any) -> None:
     _told(groups, "sft", summary, settings.SftSettings, "runs", "run_sft")
     _told(groups, "adapt", "go on training a model on your own texts; goes on where it stopped", settings.AdaptSettings, "runs", "run_adapt")
     _told(groups, "compare", "compare ways to classify your own texts, and write a report", settings.CompareSettings, "comparison", "run_compare")
+    classify = _group(groups, "classify", "train one way to classify your own texts and keep it, and label texts with it")
+    _told(classify, "fit", "train one method with one setting, as a report of compare names them", settings.ClassifierSettings, "comparison.classify", "fit")
+    _told(classify, "predict", "label texts with a finished classifier", settings.LabelSettings, "comparison.classify", "label", "DIR")
     bench = _group(groups, "bench", "how fast training and searching are")
     summary = "measure supervised fine-tuning beside a bare PyTorch loop and beside trl's defaults"
     _told(bench, "sft", summary, settings.BenchSettings, "bench", "run_bench")

@@ -152,10 +152,10 @@ def resolve_columns(table, columns: Columns, where: str) -> dict[str, str]:
     return dict(columns)
 
 
-def check_rows(found: Mapping[str, Sequence[Any]], where: str, per_class: int = MIN_PER_CLASS) -> None:
+def check_rows(found: Mapping[str, Sequence[Any]], where: str, per_class: int = MIN_PER_CLASS, least: int = MIN_EXAMPLES) -> None:
     """Check columns by our names: enough rows, "text" filled with text of bearable length, "label" complete and of two classes or more.
 
-    A class needs ``per_class`` examples. UserError for what is wrong.
+    There must be ``least`` rows, and ``per_class`` of each class. UserError for what is wrong.
     """
     rows = max((len(values) for values in found.values()), default=0)
     for column, values in found.items():
@@ -170,8 +170,8 @@ def check_rows(found: Mapping[str, Sequence[Any]], where: str, per_class: int = 
                 )
     if "label" in found:
         _check_labels(found["label"], where, per_class if rows >= MIN_EXAMPLES else 1)
-    if rows < MIN_EXAMPLES:
-        raise UserError(f"{where} has {rows} examples, too few to learn from", f"give at least {MIN_EXAMPLES}")
+    if rows < least:
+        raise UserError(f"{where} has {rows} examples, too few to learn from", f"give at least {least}")
 
 
 def _check_labels(labels: Sequence[Any], where: str, least: int) -> None:

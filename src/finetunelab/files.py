@@ -29,9 +29,7 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> Path:
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes files only their owner can read; give the mode that open() would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, path)
     except OSError as problem:
         mend = "make room or choose another place, then run it again"
@@ -40,6 +38,13 @@ def write_whole(path: str | Path, write: Callable[[IO[bytes]], object]) -> Path:
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
     return path
+
+
+def umask() -> int:
+    """Return the bits that new files and folders are not given. Asking means setting."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -175,9 +175,49 @@ class CompareSettings:
     seed: int = option(0, "draws the validation part, the demonstrations, the order of texts, and new weights", least=0)
 
 
+# The ways to classify, and for each the settings that it needs.
+METHODS: dict[str, tuple[str, ...]] = {
+    "majority": (), "tfidf": ("C",), "frozen": ("layer", "penalty"), "few-shot": ("demonstrations",), "lora": ("learning_rate", "steps"),
+    "full": ("learning_rate", "steps"),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClassifierSettings:
+    """One way to classify texts, with one setting, which a report of ``compare`` names."""
+
+    train: str | None = option(None, "labeled texts to learn from: a CSV, JSONL or Parquet file")
+    test: str | None = option(None, "other labeled texts, to say how good the finished classifier is (default: it is not tested)")
+    text_column: str = option("text", "the column of texts, in both files")
+    label_column: str = option("label", "the column of classes, in both files")
+    model: str = option("nano", "a shipped model, a directory in Hugging Face layout, or (outside the nano profile) a name on the hub")
+    method: str | None = option(None, "the way to classify", choices=tuple(METHODS))
+    C: float | None = option(None, "of tfidf: the larger, the less its weights are held back", above=0)
+    layer: int | None = option(None, "of frozen: the layer whose states are read, 0 for the input embeddings", least=0)
+    penalty: float | None = option(None, "of frozen: how much the weights of the head are held back", least=0)
+    demonstrations: int | None = option(None, "of few-shot: labeled texts in the prompt", least=1)
+    learning_rate: float | None = option(None, "of lora and full: the highest learning rate", above=0)
+    steps: int | None = option(None, "of lora and full: optimizer steps of 16 texts", least=1)
+    seed: int = option(0, "draws the demonstrations, the order of texts, and new weights", least=0)
+    output: str | None = option(None, "the directory for the finished classifier; must be new or empty")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSettings:
+    """Which texts a finished classifier labels."""
+
+    data: str | None = option(None, "the texts: a CSV, JSONL or Parquet file")
+    text_column: str | None = option(None, "the column of texts (default: as it was called in training)")
+    label_column: str | None = option(None, "the column to add (default: as it was called in training)")
+    out: str = option("labeled.csv", "a new CSV, JSONL or Parquet file: all columns of the data, and the class of each text")
+
+
 NEEDED = {
     RunSettings: {"data": "a file, a folder, world:NAME, or a name on the hub", "output": "a directory for the finished model"},
     CompareSettings: {"train": "a CSV, JSONL or Parquet file of labeled texts", "test": "a file of other labeled texts"},
+    ClassifierSettings: {
+        "train": "a CSV, JSONL or Parquet file of labeled texts", "method": f"one of {', '.join(METHODS)}", "output": "a directory for the classifier"},
+    LabelSettings: {"data": "a CSV, JSONL or Parquet file of texts"},
 }
 
 
@@ -284,6 +324,14 @@ def _check(settings: Any) -> None:
         for name, mend in names.items() if isinstance(settings, kind) else ():
             if getattr(settings, name) is None:
                 raise UserError(f"no {name} was named", f"give {mend} with --{name}, or as {name} in the recipe")
+    if isinstance(settings, ClassifierSettings):
+        wanted = METHODS[settings.method]
+        for name in dict.fromkeys(name for names in METHODS.values() for name in names):
+            given, flag = getattr(settings, name) is not None, f"--{name.replace('_', '-')}"
+            if given and name not in wanted:
+                raise UserError(f"{flag} is no setting of {settings.method}", "leave it out, or name another method")
+            if not given and name in wanted:
+                raise UserError(f"{settings.method} needs {flag}", "a report of finetunelab compare names the one that did best")
     if isinstance(settings, RunSettings) and settings.lora_rank is None:
         if settings.four_bit:
             raise UserError("weights in 4 bit cannot be trained themselves", "give the rank of corrections to train: --lora-rank 8")

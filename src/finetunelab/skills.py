@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 IN_DOMAIN = ("encyclopedia", "french_recipes", "mail", "reviews", "vignettes")
+WORTH_SHARING = 16  # tokens: reading fewer again costs less than copying what was kept of them
 
 
 class Cloze(Protocol):
@@ -63,26 +65,53 @@ def generate(
 def log_likelihoods(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], continuations: Sequence[str], batch_size: int = 64
 ) -> list[float]:
-    """Return log p(continuation | prompt) in nats, summed over the continuation's tokens, for each pair."""
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    """Return log p(continuation | prompt) in nats, summed over the continuation's tokens, for each pair.
+
+    Tokens that all prompts begin with are read once, if they are many and the model keeps all that it has read; the scores are the same but for rounding.
+    """
+    heads = tokenizer(list(prompts))["input_ids"] if prompts else []
+    tails = tokenizer(list(continuations), add_special_tokens=False)["input_ids"] if prompts else []
+    start, cache = _shared(model, heads)
+    order = sorted(range(len(prompts)), key=lambda i: len(heads[i]))
     results = [0.0] * len(prompts)
-    for start in range(0, len(order), batch_size):
-        indices = order[start : start + batch_size]
-        heads = tokenizer([prompts[i] for i in indices])["input_ids"]
-        tails = tokenizer([continuations[i] for i in indices], add_special_tokens=False)["input_ids"]
-        width = max(len(head) + len(tail) for head, tail in zip(heads, tails, strict=True))
-        ids = torch.full((len(indices), width), tokenizer.pad_token_id)
+    for place in range(0, len(order), batch_size):
+        indices = order[place : place + batch_size]
+        rows = [heads[i][start:] + tails[i] for i in indices]
+        first = min(len(heads[i]) for i in indices) - start - 1
+        ids = torch.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id)
         wanted = torch.zeros(ids.shape, dtype=torch.bool)
         # Padding stands on the right, behind everything that is read, so no attention mask is needed.
-        for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-            ids[row, : len(head) + len(tail)] = torch.tensor(head + tail)
-            wanted[row, len(head) : len(head) + len(tail)] = True
-        first = min(len(head) for head in heads) - 1
-        logits = model(input_ids=ids.to(model.device)).logits[:, first:-1].float().cpu()
+        for row, (i, tokens) in enumerate(zip(indices, rows, strict=True)):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            wanted[row, len(heads[i]) - start : len(tokens)] = True
+        past = {"use_cache": False}
+        if cache is not None:
+            past = {"past_key_values": copy.deepcopy(cache)}  # the model adds to it what it reads
+            past["past_key_values"].batch_repeat_interleave(len(rows))
+        logits = model(input_ids=ids.to(model.device), **past).logits[:, first:-1].float().cpu()
         scores = logits.log_softmax(-1).gather(-1, ids[:, first + 1 :, None])[..., 0] * wanted[:, first + 1 :]
         for i, score in zip(indices, scores.sum(-1).tolist(), strict=True):
             results[i] = score
     return results
+
+
+def _shared(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> tuple[int, Any]:
+    """Return how many tokens all rows begin with, at most all but the last of each, and the model's keys and values of them.
+
+    Zero and None where there are too few to gain by it, or the model keeps its past in another way than all keys and values, such as a window.
+    """
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    shortest, longest = (min(rows), max(rows)) if len(rows) > 1 else ((), ())  # what the first and the last in order share, all share
+    same = next((i for i, (one, other) in enumerate(zip(shortest, longest, strict=False)) if one != other), min(len(shortest), len(longest)))
+    count = min([same, *(len(row) - 1 for row in rows)])
+    if count < WORTH_SHARING:
+        return 0, None
+    cache = model(input_ids=torch.tensor([rows[0][:count]], device=model.device), use_cache=True).past_key_values
+    if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return 0, None
+    return count, cache
 
 
 @torch.inference_mode()
@@ -186,8 +215,6 @@ def fewshot(model, tokenizer, data_seed: int, k: int, n: int = 300, unseen: bool
 
 def step_seconds(model, batch: int = 16, length: int = 128, repeats: int = 3) -> float:
     """Median wall seconds of a full training step (forward, backward, AdamW) on ``batch`` x ``length`` tokens."""
-    import copy
-
     model = copy.deepcopy(model).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     ids = torch.randint(7, model.config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(0)).to(model.device)

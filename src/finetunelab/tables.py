@@ -1,4 +1,4 @@
-"""Reading a user's CSV, JSONL or Parquet file into a table, or saying in one line what is wrong with it."""
+"""Reading a user's CSV, JSONL or Parquet file into a table, or saying in one line what is wrong with it; and writing such a file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UserError, near
+from .files import write_text, write_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,15 +25,40 @@ def read_table(path: Path) -> pa.Table:
         raise UserError(f"there is no file {path}", f"did you mean {close[0]}?" if close else "check the path")
     if path.is_dir():
         raise UserError(f"{path} is a folder", "name a file in it")
-    if path.suffix.lower() not in SUFFIXES:
-        cause = f"{path} is not a CSV, JSONL or Parquet file by its name"
-        raise UserError(cause, "save it as .csv, .jsonl (one object a line) or .parquet")
+    check_suffix(path)
     if path.stat().st_size == 0:
         raise UserError(f"{path} is empty", "write a header and rows into it, or name another file")
     table = {".csv": _csv, ".jsonl": _jsonl, ".parquet": _parquet}[path.suffix.lower()](path)
     if table.num_rows == 0:
         raise UserError(f"{path} has no rows", "write some below its header, or name another file")
     return table
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UserError unless a file's name ends as those do that are read and written here."""
+    if path.suffix.lower() not in SUFFIXES:
+        cause = f"{path} is not a CSV, JSONL or Parquet file by its name"
+        raise UserError(cause, "save it as .csv, .jsonl (one object a line) or .parquet")
+
+
+def write_table(path: Path, table: pa.Table) -> Path:
+    """Write a table in the format of the file's name, whole or not at all. In CSV, lists and objects are written as JSON.
+
+    UserError for another format, and as ``files.write_whole``.
+    """
+    check_suffix(path)
+    if path.suffix.lower() == ".parquet":
+        import pyarrow.parquet
+
+        return write_whole(path, lambda stream: pyarrow.parquet.write_table(table, stream))
+    if path.suffix.lower() == ".jsonl":
+        return write_text(path, "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist()))
+    stream = io.StringIO(newline="")
+    rows = csv.writer(stream, lineterminator="\n")
+    rows.writerow(table.column_names)
+    for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        rows.writerow(json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value for value in row)
+    return write_text(path, stream.getvalue())
 
 
 def _text(path: Path) -> str:

@@ -40,7 +40,8 @@ class TrainConfig:
 
     ``stop_below`` ends the run early, once the loss averaged over ten steps lies below it: curricula move on when a step is learned.
     ``dtype`` names the number format; None leaves it to ``device_and_dtype``. ``group_by_length`` puts rows of like length into one batch, so that
-    little is spent on padding; rows must then be dictionaries with "input_ids".
+    little is spent on padding; rows must then be dictionaries with "input_ids". ``bar`` shows a progress bar where those are wanted: turn it off
+    where another bar shows the whole of which a run is a part.
     """
 
     steps: int | None = None
@@ -58,6 +59,7 @@ class TrainConfig:
     dtype: str | None = None
     stop_below: float | None = None
     group_by_length: bool = False
+    bar: bool = True
 
 
 @dataclass
@@ -218,7 +220,7 @@ def train(
         trainer.remove_callback(PrinterCallback)
         if config.stop_below is not None:
             trainer.add_callback(_StopBelow(config.stop_below))
-        if show_progress():
+        if config.bar and show_progress():
             trainer.add_callback(_Quiet)
         last = last_checkpoint(directory) if save else None
         if last is not None:

@@ -57,8 +57,8 @@ def learning_curves(task: Task, methods: Sequence[Method], found: Comparison, se
         if not fewer or found.stopped or forecast > seconds - (time.perf_counter() - began):
             drawn.missing.append(method.name)
             continue
-        say(f"learning curve of {method.name}")
         try:
+            say(f"learning curve of {method.name}")
             points = [
                 (n, task.test.accuracy(method.fit(task, first(task.train, n, seed), result.setting).predict(task.test.texts))) for n in fewer
             ]

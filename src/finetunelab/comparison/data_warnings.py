@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from .label_noise import suspects_among
 from .task import Part, Task, copies, plain
+from .verdict import percent
 
 IMBALANCE = 5  # the most frequent class has so many times as many texts as the rarest
 FEW_TO_LEARN = 20
 FEW_TO_JUDGE = 20
 SMALL_TEST = 100
 SHOWN = 60  # characters of a text that is quoted
+NAMED = 5  # suspected labels that are named
 
 
 def warnings_of(task: Task) -> list[str]:
     """Return all warnings about a task's texts, the gravest first; none if nothing was found."""
     return [
         *_in_both(task), *_conflicts("training", task.train, task.classes), *_conflicts("test", task.test, task.classes),
+        *_noise("training", task.train, task.classes), *_noise("test", task.test, task.classes, task.train),
         *_copies("training", task.train), *_copies("test", task.test), *_few(task), *_imbalance(task), *_small(task),
     ]
 
@@ -52,6 +56,21 @@ def _conflicts(where: str, part: Part, classes: Sequence[str]) -> list[str]:
     return [
         f"Conflicting labels: in the {where} file {many} more than one label; {_quoted(part.texts[torn[0][0]])} is called {labels}. No method can be "
         "right on all of them, and other labels may be wrong as well. Decide which is right."
+    ]
+
+
+def _noise(where: str, part: Part, classes: Sequence[str], learned_from: Part | None = None) -> list[str]:
+    found = suspects_among(part, learned_from=learned_from)
+    if found is None:
+        return []
+    named = "\n".join(
+        f"row {place + 1} is labeled “{classes[part.labels[place]]}” and reads like “{classes[taken]}”: {_quoted(part.texts[place])}"
+        for place, taken in zip(found.places[:NAMED], found.taken_for, strict=False)
+    )
+    return [
+        f"Labels that may be wrong: about {percent(found.share.estimate)} of the labels in the {where} file seem wrong (95 % interval "
+        f"{100 * found.share.low:.2g} to {percent(found.share.high)}). A model of words that had not seen the texts denies labels even where it is surest, "
+        f"which a task that is only hard does not explain. It suspects {len(found.places)} rows, not counting the header; look first at\n{named}"
     ]
 
 

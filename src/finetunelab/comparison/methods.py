@@ -6,20 +6,20 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 
 from ..adaptation import features_of_layers
 from ..errors import UserError
-from ..heads import LONGEST, Classifier, fit, predict
-from ..incontext import FewShot, demonstrate
-from ..incontext import predict as answer
-from ..models import load_model, load_tokenizer, shipped
+from ..heads import Classifier, fit
+from ..incontext import demonstrate
+from ..models import load_model, shipped
 from ..repurposing import HeadConfig, fit_head, with_lora
 from ..training import TrainConfig
 from ..worlds.baseline import words_regression
+from .learned import Base, Constant, Counted, Headed, Shown, Trained
 from .task import Part, Task
 from .tuning import SETTINGS, Fitted, LeftOut, Method, Plan, Setting
 
@@ -34,21 +34,17 @@ PASSES = 10  # over the training texts, at most
 LEAST_STEPS = 20  # fewer are no test of a method
 LEAST_TOKENS = 24  # of a demonstration: what is shorter says little
 LEAST_JUDGES = 20  # validation texts that a number of demonstrations is chosen on
-ROOM_FOR_SCORES = 2**27  # numbers in the next-token scores of one batch of prompts
 
 
 def all_methods(model: str, seed: int) -> list[Method]:
     """Return all methods. UserError for a model that cannot be loaded."""
     base = Base(model)
-    return [Majority(), Words(), Frozen(base, seed), Prompted(base, seed), Tuned(LORA, base, seed), Tuned(FULL, base, seed)]
+    return [build(base, seed) for build in METHODS.values()]
 
 
-class Base:
-    """The model that is prompted, and read while it is frozen."""
-
-    def __init__(self, name: str):
-        self.name, self.model, self.tokenizer = name, load_model(name), load_tokenizer(name)
-        self.longest = min(LONGEST, self.model.config.max_position_embeddings)
+def method(key: str, model: str, seed: int) -> Method:
+    """Return the method with this key of ``METHODS``. UserError as for ``all_methods``, where the method uses a model."""
+    return METHODS[key](None if key in ("majority", "tfidf") else Base(model), seed)
 
 
 class Majority:
@@ -62,7 +58,7 @@ class Majority:
     def fit(self, task: Task, part: Part, setting: Setting) -> Fitted:
         began = time.perf_counter()
         most = Counter(part.labels).most_common(1)[0][0]
-        return Fitted(lambda texts: [most] * len(texts), time.perf_counter() - began)
+        return Fitted(Constant(most), time.perf_counter() - began)
 
 
 class Words:
@@ -79,7 +75,7 @@ class Words:
             pipeline.fit(part.texts, part.labels)
         except ValueError as problem:  # the library's way to say that no text has a word
             raise UserError(f"no words could be counted ({problem})", "give texts of words") from None
-        return Fitted(lambda texts: pipeline.predict(texts).tolist(), time.perf_counter() - began)
+        return Fitted(Counted(pipeline), time.perf_counter() - began)
 
 
 class Frozen:
@@ -103,15 +99,21 @@ class Frozen:
         needed = self.seconds_a_text * len({*task.train.texts, *task.test.texts})
         if needed > seconds:
             raise LeftOut(f"reading all texts would take about {needed:.0f} s, and it had {seconds:.0f} s")
+        # All at once, as where this method alone is fitted: the last digits of a state hang on the texts that share its batch.
+        self.kept.clear()
+        self._vectors(task.train.texts, self.layers[-1])
         return Plan(self.settings)
 
     def fit(self, task: Task, part: Part, setting: Setting) -> Fitted:
-        vectors = self._vectors(part.texts, setting["layer"])
+        layer = setting["layer"]
+        if layer not in self.layers:
+            self.kept, self.layers = {}, [layer]
+        vectors = self._vectors(part.texts, layer)
         began = time.perf_counter()
         head = fit_head(vectors, part.labels, len(task.classes), HeadConfig(penalty=setting["penalty"], seed=self.seed)).head
         # With the reading, which earlier settings may have paid for.
         seconds = time.perf_counter() - began + self.seconds_a_text * len(part)
-        return Fitted(lambda texts: head.probabilities(self._vectors(texts, setting["layer"])).argmax(1).tolist(), seconds)
+        return Fitted(Headed(self.base, head, layer, lambda texts: self._vectors(texts, layer)), seconds)
 
     def _vectors(self, texts: Sequence[str], layer: int) -> np.ndarray:
         """Return the states of some texts, of shape (texts, width), and keep them."""
@@ -168,15 +170,7 @@ class Prompted:
     def fit(self, task: Task, part: Part, setting: Setting) -> Fitted:
         k, names = setting["demonstrations"], task.classes
         pool = list(zip(part.texts, (names[label] for label in part.labels), strict=True))
-        tokens = self._tokens(task, k)
-        shown = tuple((self._short(text, tokens), name) for text, name in demonstrate(pool, k, random.Random(self.seed)))
-        batch = max(1, min(32, ROOM_FOR_SCORES // (self.base.model.config.vocab_size * self.room)))
-
-        def answers(texts: Sequence[str]) -> list[int]:
-            questions = [FewShot(self._short(text, tokens), shown, names, names[0]) for text in texts]
-            return [names.index(name) for name in answer(self.base.model, self.base.tokenizer, questions, batch_size=batch)]
-
-        return Fitted(answers, 0.0)
+        return Fitted(Shown(self.base, names, demonstrate(pool, k, random.Random(self.seed)), self._tokens(task, k)), 0.0)
 
     def _around(self, task: Task) -> int:
         """Return the most tokens that stand around a text: the words before it, its label, and a few to spare."""
@@ -187,12 +181,6 @@ class Prompted:
 
     def _cut(self, task: Task, k: int, texts: Sequence[str]) -> bool:
         return any(len(ids) > self._tokens(task, k) for ids in self.base.tokenizer(list(texts), verbose=False)["input_ids"])
-
-    def _short(self, text: str, tokens: int) -> str:
-        """Return a text on one line, for a line ends a demonstration, and cut to so many tokens."""
-        line, tokenizer = " ".join(text.split()), self.base.tokenizer
-        ids = tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"]
-        return line if len(ids) <= tokens else tokenizer.decode(ids[:tokens])
 
 
 class Tuned:
@@ -222,17 +210,23 @@ class Tuned:
         classifier, cost = self._train(task, few, rate, steps=6)
         whole, sample = time.perf_counter() - began, task.validation.texts[:BATCH]
         started = time.perf_counter()
-        predict(classifier, self.base.tokenizer, sample, self.base.longest)
+        Trained(classifier, self.base)(sample)
         return cost.seconds / cost.steps, whole - cost.seconds, (time.perf_counter() - started) / len(sample)
 
     def _train(self, task: Task, part: Part, rate: float, steps: int):
         classifier = Classifier(load_model(self.base.name), len(task.classes), seed=self.seed)
         if self.name == LORA:
             classifier = with_lora(classifier, seed=self.seed)
-        config = TrainConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=steps // 10, seed=self.seed, group_by_length=True)
+        config = TrainConfig(steps=steps, batch_size=BATCH, learning_rate=rate, warmup=steps // 10, seed=self.seed, group_by_length=True, bar=False)
         return classifier, fit(classifier, self.base.tokenizer, part.texts, part.labels, config, self.base.longest).cost
 
     def fit(self, task: Task, part: Part, setting: Setting) -> Fitted:
         classifier, cost = self._train(task, part, setting["learning rate"], setting["steps"])
-        return Fitted(
-            lambda texts: predict(classifier, self.base.tokenizer, texts, self.base.longest).argmax(1).tolist(), cost.seconds, cost.peak_bytes)
+        return Fitted(Trained(classifier, self.base), cost.seconds, cost.peak_bytes)
+
+
+# By the keys that commands call them by; see settings.METHODS.
+METHODS: dict[str, Callable[[Base | None, int], Method]] = {
+    "majority": lambda base, seed: Majority(), "tfidf": lambda base, seed: Words(), "frozen": Frozen, "few-shot": Prompted,
+    "lora": partial(Tuned, LORA), "full": partial(Tuned, FULL)}
+KEYS = {MAJORITY: "majority", WORDS: "tfidf", FROZEN: "frozen", PROMPTED: "few-shot", LORA: "lora", FULL: "full"}

@@ -10,14 +10,15 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import plots
 from ..errors import UserError
 from ..profiles import device_and_dtype
-from ..settings import CompareSettings
+from ..settings import ClassifierSettings, CompareSettings
 from .curves import Curves, sizes
-from .data_warnings import seen, warnings_of
+from .data_warnings import seen
+from .methods import KEYS
 from .task import Task
 from .tuning import Comparison, Result, shown
 from .verdict import Verdict, duration, percent, small
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARK = '<meta name="generator" content="finetunelab compare">'
+KEPT = "classifier"  # the folder that the winner is kept in
 LEAST_COST = 0.01  # seconds: what is cheaper is drawn there
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
@@ -37,6 +39,7 @@ th, td { padding: .4rem .5rem; text-align: right; border-bottom: 1px solid #ddd;
 th { border-bottom: 2px solid #767676; white-space: normal; } th:first-child, td:first-child { text-align: left; }
 tr.chosen td { background: #eef5fa; font-weight: 600; } td.why { text-align: left; white-space: normal; color: #555; }
 small, .note { color: #555; font-size: .88rem; } img { max-width: 100%; height: auto; } li { margin: .3rem 0; }
+@media (max-width: 40rem) { .wide img { max-width: none; width: 40rem; } }
 pre { background: #f4f4f4; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 """
 
@@ -54,18 +57,30 @@ def check_out(out: str) -> None:
 
 def command(asked: CompareSettings) -> str:
     """Return the command that repeats a comparison, fit for a shell."""
-    words = ["finetunelab", "compare"]
-    for field in dataclasses.fields(asked):
-        value = getattr(asked, field.name)
-        if value is not None and (value != field.default or field.name in ("model", "out", "seed", "budget_minutes")):
-            words += [f"--{field.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    return _command(["compare"], asked, ("model", "out", "seed", "budget_minutes"))
+
+
+def winner_command(asked: CompareSettings, winner: Result) -> str:
+    """Return the command that trains the classifier of a result again and keeps it, fit for a shell."""
+    shared = {name: getattr(asked, name) for name in ("train", "test", "text_column", "label_column", "model", "seed")}
+    setting = {name.replace(" ", "_"): value for name, value in winner.setting.items()}
+    settings = ClassifierSettings(**shared, method=KEYS[winner.name], **setting, output=KEPT)
+    return _command(["classify", "fit"], settings, ("model", "seed"))
+
+
+def _command(name: Sequence[str], settings: Any, always: Sequence[str]) -> str:
+    """Return a command with its settings: those that are not the default, and some always."""
+    words = ["finetunelab", *name]
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if value is not None and (value != field.default or field.name in always):
+            words += [f"--{field.name.replace('_', '-')}", repr(value).removesuffix(".0") if isinstance(value, float) else str(value)]
     return shlex.join(words)
 
 
-def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict, curves: Curves) -> str:
-    """Return the report as HTML."""
+def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict, curves: Curves, warned: Sequence[str]) -> str:
+    """Return the report as HTML; ``warned`` are the warnings about the data."""
     title = f"Ways to classify the texts of {Path(asked.train).name}"
-    warned = warnings_of(task)
     stopped = '<p class="warned"><strong>Stopped from the keyboard.</strong> The report holds what was finished.</p>' if found.stopped else ""
     parts = [
         f"<h1>{_e(title)}</h1>", f"<p>{_e(_about(asked, task, found))}</p>", stopped,
@@ -75,16 +90,32 @@ def page(asked: CompareSettings, task: Task, found: Comparison, verdict: Verdict
         "<h2>Quality against cost</h2>", _figure(found, verdict),
         "<h2>Learning curves</h2>", _curves(task, found, curves),
         "<h2>Warnings about the data</h2>",
-        f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no rare class.</p>",
-        _classes(task), "<h2>Again</h2>", f"<pre>{_e(command(asked))}</pre>",
+        f'<div class="warned">{_list(warned)}</div>' if warned else "<p>None: no text in both files, no duplicates, no conflicting labels, no labels that look wrong, no rare class.</p>",
+        _classes(task), _use(asked, verdict), "<h2>The comparison again</h2>", _pre(command(asked)),
         '<p class="note">The same command draws the same validation part and the same weights. How many steps fit into the budget hangs on the '
         "machine and on what else it does, and so may the results.</p>",
     ]
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{MARK}<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; style-src \'unsafe-inline\'">'
-        f"<title>{_e(title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(filter(None, parts)) + "\n</body></html>\n"
+        f"<title>{_e(title)}</title><style>{STYLE}</style></head><body><main>\n" + "\n".join(filter(None, parts)) + "\n</main></body></html>\n"
     )
+
+
+def _use(asked: CompareSettings, verdict: Verdict) -> str:
+    """Return how the recommended classifier is trained and used."""
+    if verdict.recommended is None:
+        return ""
+    return (
+        f"<h2>Use it</h2><p>This trains {_e(verdict.recommended.name)} with the setting of the table on all training texts, tests it, and keeps it in "
+        f"the folder {KEPT}:</p>{_pre(winner_command(asked, verdict.recommended))}"
+        f"<p>This labels new texts with it:</p>{_pre(f'finetunelab classify predict {KEPT} --data new.csv --out labeled.csv')}"
+        '<p class="note">On the same machine it is the same classifier. On another, the last digits of its numbers may differ, and an answer here and there.</p>'
+    )
+
+
+def _pre(line: str) -> str:
+    return f'<pre tabindex="0">{_e(line)}</pre>'
 
 
 def _e(text: str) -> str:
@@ -92,7 +123,7 @@ def _e(text: str) -> str:
 
 
 def _list(lines: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_e(line)}</li>" for line in lines) + "</ul>"
+    return "<ul>" + "".join(f"<li>{_e(line)}</li>" for line in lines).replace("\n", "<br>") + "</ul>"
 
 
 def _about(asked: CompareSettings, task: Task, found: Comparison) -> str:
@@ -222,4 +253,6 @@ def _image(fig: Figure, alt: str) -> str:
     stream = io.BytesIO()
     fig.savefig(stream, format="png", metadata={"Software": None})
     plt.close(fig)
-    return f'<p><img src="data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}" alt="{_e(alt)}" width="820"></p>'
+    source = f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    # On a phone the letters of a figure would be too small to read: there it keeps its size, and can be pushed aside.
+    return f'<div class="wide" tabindex="0" role="region" aria-label="Figure"><img src="{source}" alt="{_e(alt)}" width="820"></div>'

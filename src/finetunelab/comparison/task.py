@@ -11,7 +11,7 @@ from typing import Any
 
 from ..data import MIN_PER_CLASS, check_rows, resolve_columns
 from ..errors import UserError
-from ..settings import CompareSettings
+from ..settings import ClassifierSettings, CompareSettings
 from ..tables import read_table
 
 VALIDATION = 0.2  # of the training texts
@@ -44,7 +44,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of classification. ``train`` is ``fit`` and ``validation`` together; settings are chosen on the two, never on ``test``."""
+    """A task of classification. ``train`` is ``fit`` and ``validation`` together; settings are chosen on the two, never on ``test``.
+
+    ``test`` has no texts where nobody named any.
+    """
 
     classes: tuple[str, ...]
     train: Part
@@ -53,12 +56,12 @@ class Task:
     test: Part
 
 
-def read_task(asked: CompareSettings) -> Task:
+def read_task(asked: CompareSettings | ClassifierSettings) -> Task:
     """Return the task of two files. UserError, before anything is trained, for files that cannot be used or do not belong together."""
-    if Path(asked.train).exists() and Path(asked.test).exists() and Path(asked.train).samefile(asked.test):
+    if asked.test is not None and Path(asked.train).exists() and Path(asked.test).exists() and Path(asked.train).samefile(asked.test):
         raise UserError(f"{asked.train} is given for training and for testing", "hold some labeled texts out in a file of their own")
     texts, labels = _read(asked, asked.train, MIN_PER_CLASS)
-    test_texts, test_labels = _read(asked, asked.test, 1)
+    test_texts, test_labels = _read(asked, asked.test, 1) if asked.test is not None else ([], [])
     classes = tuple(sorted(set(labels)))
     strange = [label for label in dict.fromkeys(test_labels) if label not in classes]
     if strange:
@@ -72,7 +75,7 @@ def read_task(asked: CompareSettings) -> Task:
     return Task(classes, train, fit, train.at(sorted(held)), test)
 
 
-def _read(asked: CompareSettings, file: str, least: int) -> tuple[list[str], list[str]]:
+def _read(asked: CompareSettings | ClassifierSettings, file: str, least: int) -> tuple[list[str], list[str]]:
     table = read_table(Path(file).expanduser())
     wanted = resolve_columns(table, {"text": asked.text_column, "label": asked.label_column}, file)
     found = {ours: table.column(theirs).to_pylist() for ours, theirs in wanted.items()}

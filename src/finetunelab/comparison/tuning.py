@@ -24,7 +24,10 @@ class LeftOut(Exception):
 
 @dataclass(frozen=True)
 class Fitted:
-    """A method that has learned: what answers, the seconds that learning took, and the peak of its memory in bytes where it was measured."""
+    """A method that has learned: what answers, the seconds that learning took, and the peak of its memory in bytes where it was measured.
+
+    What answers is one of the kinds in ``learned``, which can be kept.
+    """
 
     predict: Callable[[Sequence[str]], list[int]]
     seconds: float
@@ -117,10 +120,10 @@ def compare(task: Task, methods: Sequence[Method], seconds: float, say: Say) -> 
     """
     found, began = Comparison(), time.perf_counter()
     for place, method in enumerate(methods):
-        left = max(0.0, seconds - (time.perf_counter() - began))
-        share = left / (1 + sum(other.needs_time for other in methods[place:]))
-        say(f"[{place + 1}/{len(methods)}] {method.name}" + (f": has {share:.0f} s" if method.needs_time else ""))
         try:
+            left = max(0.0, seconds - (time.perf_counter() - began))
+            share = left / (1 + sum(other.needs_time for other in methods[place:]))
+            say(f"[{place + 1}/{len(methods)}] {method.name}" + (f": has {share:.0f} s" if method.needs_time else ""))
             found.results.append(_tuned(task, method, share, say))
             say(f"    {100 * found.results[-1].accuracy.estimate:.3g} % of the test texts")
         except (LeftOut, UserError) as reason:
