@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 INSTRUCTOR = ROOT / "labs" / "instructor"
 EXERCISES = {
     "01a": 8, "01b": 8, "02a": 5, "02b": 5, "03a": 5, "03b": 5, "03c": 5, "04a": 5, "04b": 5, "04c": 5, "05a": 5, "05b": 5, "05c": 5,
+    "06": 5,
 }
 NAMES = tuple(EXERCISES)
 ASSIGNMENTS = {name: assignments.assignment(name, INSTRUCTOR) for name in NAMES}
@@ -30,6 +31,7 @@ WRONG = [(name, path.stem) for name in NAMES for path in sorted((INSTRUCTOR / na
 OPEN = {
     "01a": "detect_spam", "01b": "learn_and_keep", "02a": "name_topics", "02b": "adapt", "03a": "teach", "03b": "train_assistant", "03c": "choose",
     "04a": "settle", "04b": "improve", "04c": "pick", "05a": "crossing", "05b": "fuse", "05c": "leaks",
+    "06": "choose",
 }
 POINTS = 30
 

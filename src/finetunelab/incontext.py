@@ -19,7 +19,7 @@ import torch
 from .errors import UserError
 from .heads import padded
 from .models import weights_checksum
-from .sft import IGNORED, completion_loss
+from .sft import IGNORED, completion_loss, completion_row
 from .skills import generate, log_likelihoods
 from .training import TrainConfig, TrainResult, train
 
@@ -169,11 +169,7 @@ def teach(
 
     The loss is the cross-entropy of the answer's tokens alone. Raises UserError as ``training.train`` does.
     """
-    rows = []
-    for question in questions:
-        prompt = tokenizer(question.prompt)["input_ids"]
-        answer = tokenizer(f" {question.answer}", add_special_tokens=False)["input_ids"]
-        rows.append({"input_ids": prompt + answer, "labels": [IGNORED] * len(prompt) + answer})
+    rows = [completion_row(tokenizer, question.prompt, f" {question.answer}") for question in questions]
 
     def collate(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         fillings = {"input_ids": tokenizer.pad_token_id, "labels": IGNORED}

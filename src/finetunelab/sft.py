@@ -131,6 +131,12 @@ def prepare(
     return Prepared(rows, cut, dropped)
 
 
+def completion_row(tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> dict[str, list[int]]:
+    """Return a prompt and what is to follow it as "input_ids" and "labels"; only the tokens of the completion keep their label."""
+    before, after = tokenizer(prompt)["input_ids"], tokenizer(completion, add_special_tokens=False)["input_ids"]
+    return {"input_ids": before + after, "labels": [IGNORED] * len(before) + after}
+
+
 def pack(rows: Sequence[Mapping[str, list[int]]], length: int, pad: int) -> list[dict[str, torch.Tensor]]:
     """Lay whole rows side by side in as few rows of ``length`` tokens as best fit finds, and return them as tensors of shape (length,).
 

@@ -23,7 +23,7 @@ from ..reading import asked_in
 from ..retrieval.passages import Passage
 from ..retrieval.rag import TOKENS, Answer, answers, prompt
 from ..retrieval.store import VectorStore
-from ..sft import IGNORED, completion_loss, pack
+from ..sft import completion_loss, completion_row, pack
 from ..training import train
 from ..worlds import news
 from ..worlds.answers import ask
@@ -66,9 +66,7 @@ def lessons(tokenizer: PreTrainedTokenizerBase, day: int, data_seed: int, data: 
             rows.append({"input_ids": ids, "labels": ids})
     if data != ARTICLES:
         for slot, value in news.facts(day, data_seed).items():
-            for question in load_grammar("news").frames(f"{slot} ask"):
-                before, after = (tokenizer(text, add_special_tokens=first)["input_ids"] for text, first in ((ask(question), True), (f" {value}\n", False)))
-                rows.append({"input_ids": before + after, "labels": [IGNORED] * len(before) + after})
+            rows += [completion_row(tokenizer, ask(question), f" {value}\n") for question in load_grammar("news").frames(f"{slot} ask")]
     return rows
 
 
