@@ -104,13 +104,22 @@ def hacking() -> plt.Figure:
 FIGURES = {
     "padding": (
         padding,
-        "Change of a response's score against the number of pad tokens behind it, from 0 to 32, five responses. Read at the last token, all five lines "
-        "are flat at zero. Read at the last column, they go up and down.",
+        "Change of a response's score against the number of pad tokens behind it, from 0 to 32, five responses. Read at the last "
+        "token, all five lines are flat at zero. Read at the last column, they go up and down, by up to three.",
     ),
     "rate": (rate, "Training loss against steps at four learning rates."),
     "masked": (masked, "Loss in the log against steps, with and without rows that have no target."),
-    "overlap": (overlap, "Accuracy of two methods against the share of the test that was trained on."),
-    "hacking": (hacking, "Two panels over 80 steps of PPO: the score and the true worth."),
+    "overlap": (
+        overlap,
+        "Accuracy against the share of the test that was trained on, from none to .4. The method that is held back starts ahead "
+        "at .75 and rises slowly to .79. The one that remembers starts at .71 and rises to .82. They cross a little above .2.",
+    ),
+    "hacking": (
+        hacking,
+        "Two panels over 80 steps of PPO without a penalty, five chains and their mean. Above, the score rises by a standard "
+        "deviation; in one chain it falls at step 32 and recovers. Below, the true worth rises a little up to step 8, from .7 to "
+        ".8, and then falls to .4.",
+    ),
 }
 
 
