@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import measured
+import measured_failures
 from measured import table
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -326,6 +327,7 @@ PARTS = {
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
         chat_card, reward_card, panel_card, embedder_card, reader_card, bench, bench_goals, bench_rl, bench_index, *measured.TABLES,
+        *measured_failures.TABLES,
     )
 }
 

@@ -17,6 +17,7 @@ CHAPTERS = {
     "A": "Adaptation", "B": "Repurposing", "C": "Self-supervised learning and supervised fine-tuning",
     "D": "Reinforcement learning from human feedback", "E": "In-context learning and retrieval", "F": "Choosing",
 }
+OTHERS = {"G": "Common failures"}  # claims of pages that are no chapter
 NOT_YET = "not measured yet"
 NOT_HERE = "not measured here"
 OPS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
@@ -125,7 +126,8 @@ def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[d
     known = {claim.id for claim in claims}
     for letter in sorted({claim.id[0] for claim in claims}):
         group = [claim for claim in claims if claim.id[0] == letter]
-        title = f"{CHAPTERS[letter]} (chapter {'ABCDEF'.index(letter) + 1})" if letter in CHAPTERS else f"Claims {letter}"
+        chapter = f"{CHAPTERS[letter]} (chapter {'ABCDEF'.index(letter) + 1})" if letter in CHAPTERS else None
+        title = chapter or OTHERS.get(letter, f"Claims {letter}")
         lines += [
             f"## {title}", "",
             "| Claim | Holds when | Nano | Verdict | Sign, nano | Sign, real data | Real data |", "|---|---|---|---|---|---|---|",
