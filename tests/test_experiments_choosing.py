@@ -122,6 +122,7 @@ def test_trying_a_prompt_asks_no_text_about_itself(monkeypatch):
     assert all(question.query not in [text for text, _ in question.demonstrations] for question in asked)
 
 
+@pytest.mark.slow
 def test_behavior_is_learned_from_demonstrations(monkeypatch):
     monkeypatch.setattr(needs, "FEWEST_STEPS", 20)
     arms = needs.behave(Case(BEHAVIOR, "replace", 48), SEED, DRAWN, n_test=24)
@@ -130,6 +131,7 @@ def test_behavior_is_learned_from_demonstrations(monkeypatch):
     assert full.a_question == as_is.a_question < of(arms, PROMPT, 2).a_question
 
 
+@pytest.mark.slow
 def test_style_is_chosen_from_samples_by_what_was_clicked(monkeypatch):
     monkeypatch.setattr(needs, "CANDIDATES", 4)
     monkeypatch.setattr(needs.reviewers, "LEAST_STEPS", 1 / 60)
@@ -140,6 +142,7 @@ def test_style_is_chosen_from_samples_by_what_was_clicked(monkeypatch):
     assert of(arms, DPO, 5e-4).a_question == as_is.a_question
 
 
+@pytest.mark.slow
 def test_a_handbook_is_read_and_learned_by_heart():
     arms = needs_facts.know(Case(KNOWLEDGE, "handbook", 120), SEED, DRAWN)
     as_is, found, learned = of(arms, AS_IS), of(arms, RETRIEVAL, 3), of(arms, FULL, 3e-3)

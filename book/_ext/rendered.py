@@ -12,7 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import about
 import measured
+import measured_choosing
 import measured_failures
 from measured import table
 from sphinx.application import Sphinx
@@ -327,7 +329,7 @@ PARTS = {
     for function in (
         evidence, profiles, samples_pretrained, samples_held_out, surface, cues, baselines, memory, memory_steps, model_card, assistant_card,
         chat_card, reward_card, panel_card, embedder_card, reader_card, bench, bench_goals, bench_rl, bench_index, *measured.TABLES,
-        *measured_failures.TABLES,
+        *measured_failures.TABLES, *measured_choosing.TABLES, *about.TABLES,
     )
 }
 
