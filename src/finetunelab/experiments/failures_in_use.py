@@ -1,4 +1,4 @@
-"""Common failures around a finished model, each beside its mend: a wrong chat template, a score read at padding, tests trained on, a stale index.
+"""Common failures around a finished model, each beside its mend: wrong chat template, score read at padding, test trained on, stale index.
 
 Nothing is trained here but a logistic regression: the shipped models are used wrongly and rightly. Over-optimization is D6's, see
 ``overoptimization``; an old edition that stands beside the new one is E7's, see ``retrieval_failures``.
@@ -103,7 +103,7 @@ def wrong_template(seed: int, data_seed: int, n: int = N_ASKED, base: str = ASSI
 def scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Sequence[int]], batch: int = BATCH, more: int = 0
 ) -> torch.Tensor:
-    """Return what the library's own forward gives for rows of tokens in padded batches, in their order, with ``more`` pad tokens behind each.
+    """Return what the library's own forward gives for rows of tokens in padded batches, in order, with ``more`` pad tokens behind each.
 
     It looks for the last token that is not ``model.config.pad_token_id``: the last column, where that is not what the tokenizer pads with.
     """
@@ -157,6 +157,11 @@ def read_at_padding(seed: int, data_seed: int, n: int = N_PAIRS, pads: Sequence[
 # Tests that were trained on -----------------------------------------------------------------------------------------------------
 
 
+def copied(arm: str, share: float) -> str:
+    """Name the arm of a method on a test of which a share are copies."""
+    return f"{arm}, {share:.0%} copied"
+
+
 def leaked(train: Labelled, test: Labelled, share: float) -> Labelled:
     """Return the test with the first part of it replaced by as many training texts and their labels."""
     n = round(share * len(test[0]))
@@ -166,15 +171,15 @@ def leaked(train: Labelled, test: Labelled, share: float) -> Labelled:
 @measures(
     Claim(
         "G6.flattered", f"By how much a test flatters a method when {COPIED[-1]:.0%} of it are training texts", metric="accuracy",
-        unit="share", treatment=f"{REMEMBERS}, {COPIED[-1]:.0%} copied", control=f"{REMEMBERS}, {COPIED[0]:.0%} copied", effect_kind="difference",
+        unit="share", treatment=copied(REMEMBERS, COPIED[-1]), control=copied(REMEMBERS, COPIED[0]), effect_kind="difference",
     ),
     Claim(
-        "G6.honest", "Which of two methods a clean test prefers", metric="accuracy", unit="share",
-        treatment=f"{HELD_BACK}, {COPIED[0]:.0%} copied", control=f"{REMEMBERS}, {COPIED[0]:.0%} copied", effect_kind="difference",
+        "G6.honest", "Which of two methods a clean test prefers", metric="accuracy", unit="share", treatment=copied(HELD_BACK, COPIED[0]),
+        control=copied(REMEMBERS, COPIED[0]), effect_kind="difference",
     ),
     Claim(
-        "G6.misled", "... and which one with copies in it", metric="accuracy", unit="share",
-        treatment=f"{HELD_BACK}, {COPIED[-1]:.0%} copied", control=f"{REMEMBERS}, {COPIED[-1]:.0%} copied", effect_kind="difference",
+        "G6.misled", "... and which one with copies in it", metric="accuracy", unit="share", treatment=copied(HELD_BACK, COPIED[-1]),
+        control=copied(REMEMBERS, COPIED[-1]), effect_kind="difference",
     ),
     id="G6", seeds=10,
 )
@@ -189,7 +194,7 @@ def trained_on_the_test(seed: int, data_seed: int, n: int = N_TRAIN, n_test: int
     for arm, penalty in PENALTIES.items():
         pipeline = words_regression(penalty).fit(*train)
         rows += [{"arm": arm, "copied": share, "accuracy": float(pipeline.score(*leaked(train, test, share)))} for share in COPIED]
-    arms = {f"{row['arm']}, {row['copied']:.0%} copied": row["accuracy"] for row in rows}
+    arms = {copied(row["arm"], row["copied"]): row["accuracy"] for row in rows}
     return Measurement(dict.fromkeys(("G6.flattered", "G6.honest", "G6.misled"), arms), rows)
 
 
