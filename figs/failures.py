@@ -45,7 +45,7 @@ def rate() -> plt.Figure:
         means = [fmean(found[str(step),]) for step in steps]
         ax.plot(steps, means, marker=MARKERS[place], color=COLORS[place])
         ends[times(factor)] = means[-1]
-    level(ax, math.log(VOCABULARY), "every token as likely", 0.4)
+    level(ax, math.log(VOCABULARY), "every token as likely", 0.1)
     ax.set_yticks([0.5, 1, 2, 5, 10, 20], ["0.5", "1", "2", "5", "10", "20"])
     ax.minorticks_off()
     for place, (name, end) in enumerate(ends.items()):  # label_ends measures its gaps on a linear axis
@@ -107,8 +107,17 @@ FIGURES = {
         "Change of a response's score against the number of pad tokens behind it, from 0 to 32, five responses. Read at the last "
         "token, all five lines are flat at zero. Read at the last column, they go up and down, by up to three.",
     ),
-    "rate": (rate, "Training loss against steps at four learning rates."),
-    "masked": (masked, "Loss in the log against steps, with and without rows that have no target."),
+    "rate": (
+        rate,
+        "Training loss on a log scale against steps, from 10 to 60, at four learning rates. At the tuned rate it falls from 5 to "
+        ".4. At three times that it falls to 1, at ten times from 9 to 3. At thirty times it rises to 28, three times the loss of"
+        " finding every token as likely, and ends at 7.",
+    ),
+    "masked": (
+        masked,
+        "Loss in the log against steps, from 10 to 100. With rows that have no target dropped, it falls from 12 to 3. With such "
+        "rows kept, it falls to 7 at step 20 and is zero from step 30 on; from step 20 on the gradient in the log is nan.",
+    ),
     "overlap": (
         overlap,
         "Accuracy against the share of the test that was trained on, from none to .4. The method that is held back starts ahead "

@@ -1,8 +1,8 @@
 """Common failures of training, each beside its mend: no end of turn in the loss, a learning rate too high, batches without a target.
 
 The smaller base, few steps and short rows, so that a failure is seen in seconds. Arms get the same weights and seeds and differ in the
-fault alone. The learning rate is that of C9 for short prompts, from ``book/evidence/C9-rates.csv``. What goes wrong when a finished model is
-used or tested has a module of its own, ``failures_in_use``.
+fault alone. The learning rate is that of C9 for short prompts, from ``book/evidence/C9-rates.csv``. What goes wrong when a finished model
+is used or tested has a module of its own, ``failures_in_use``.
 """
 
 from __future__ import annotations
