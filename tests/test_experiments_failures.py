@@ -79,7 +79,6 @@ def test_only_the_end_of_turn_is_taken_from_the_targets():
         assert [label for label in fewer["labels"] if label != IGNORED] == [label for label in row["labels"] if label not in (IGNORED, end)]
 
 
-@pytest.mark.slow
 def test_without_the_end_of_turn_responses_run_on():
     found = failures.no_end_of_turn(0, 0, steps=50, n_test=12)
     words, losses = found.arms["G3.words"], found.arms["G3.loss"]
@@ -87,7 +86,6 @@ def test_without_the_end_of_turn_responses_run_on():
     assert losses[failures.WITHOUT_END] < losses[failures.WITH_END], "and the loss does not tell"
 
 
-@pytest.mark.slow
 def test_a_rate_too_high_leaves_the_loss_high():
     found = failures.rate_too_high(0, 0, steps=20, factors=(1, 30))
     last = found.arms["G4.thirty"]
@@ -107,7 +105,7 @@ def test_a_batch_without_a_target_is_nan_and_what_that_does_depends_on_the_loss(
     assert gradients[failures.written_out].isnan().any()
     assert not gradients[failures.of_the_library].any(), "the step is for nothing"
     labelled = batch | {"labels": batch["input_ids"]}
-    assert float(failures.written_out(model, labelled)) == pytest.approx(float(failures.of_the_library(model, labelled)), abs=1e-5)
+    assert failures.written_out(model, labelled).item() == pytest.approx(failures.of_the_library(model, labelled).item(), abs=1e-5)
 
 
 def test_rows_that_lost_their_answer_destroy_a_model_and_dropping_them_saves_it(monkeypatch):
@@ -131,7 +129,7 @@ def test_the_checks_of_the_page_run_and_say_what_it_says(tmp_path, monkeypatch, 
     exec("\n".join(blocks), {})
     said = capsys.readouterr().out
     assert "['<bos>', '<|user|>'" in said and "'<|assistant|>']" in said
-    assert "'<|end|>'] True" in said
+    assert "'<|end|>']\nTrue" in said
     assert "1 conversations; 0 cut to the row's length, 0 dropped" in said and "1 of 2" in said
     assert float(re.search(r"tensor\(([\d.e-]+)", said)[1]) < 1e-4
 
@@ -156,13 +154,15 @@ def test_tables_of_failures_have_means_over_seeds_and_the_sample_of_the_first(tm
         ])
 
     saved("G1", {"arm": "its own", "followed": 0.5, "request": "Say *hi*.", "response": ""})
-    assert r"to “Say \*hi\*.”" in tables.asked_wrongly() and "| its own | 0.60 | (nothing) |" in tables.asked_wrongly()
+    assert tables.asked_wrongly().startswith(r"Asked: “Say \*hi\*.”") and "| its own | 0.60 | (nothing) |" in tables.asked_wrongly()
     saved("G2", {"arm": "last token", "right": 0.5, "right alone": 0.6, "changed": 0.0}, {"arm": "last token", "pads": 1, "score": 3.0})
     assert "| the last token | 0.60 | 0.70 | 0.10 |" in tables.read_at_padding()
     saved("G3", {"arm": "end counted", "words": 3.0, "loss": 0.5, "request": "a", "response": "cow,\n cow"})
     assert "| end counted | 3.1 | 0.60 | “cow, cow” |" in tables.no_end()
+    saved("G3", {"arm": "end masked", "words": 3.0, "loss": 0.5, "request": "a", "response": "cow, " * 30})
+    assert ":::" not in tables.no_end(), "a long sample wraps"
     saved("G5", {"longest": 24, "lost": 0.5}, {"arm": "kept", "step": 10, "loss": 1.5, "gradient": float("nan")}, {"arm": "kept", "finite weights": False})
     assert "| no target left | 0.60 |" in tables.lost_answers()
-    assert "| kept, loss | 1.5 |\n| kept, gradient | nan |" in tables.what_the_log_shows()
+    assert "| loss: kept | 1.5 |\n| gradient: kept | nan |" in tables.what_the_log_shows()
     saved("G7", {"arm": "index renewed", "right": 0.5, "stale": 0.1, "question": "What?", "answer": "form F"})
     assert "| index renewed | 0.60 | 0.20 | “form F” |" in tables.old_answers()

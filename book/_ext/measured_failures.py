@@ -13,11 +13,16 @@ def quoted(text: str) -> str:
     return "“" + re.sub(r"([\\`*_\[\]<>{}$~#])", r"\\\1", line) + "”" if line else "(nothing)"
 
 
+def samples(asked: str, heads: list[str], rows: list[list[str]]) -> str:
+    """Return a table whose last column has what a model said when it was asked; prose wraps, so that it never has to scroll."""
+    found = table([*heads, "response"], rows).removeprefix(":::{div} wide\n\n").removesuffix("\n\n:::")
+    return f"Asked: {quoted(asked)}\n\n{found}" if rows else found
+
+
 def asked_wrongly() -> str:
     """G1 as a table: instructions followed by the template they were asked with, and the response to the first of seed 0."""
     found = {arm: rows for (arm,), rows in _over_seeds("G1", ("arm",)).items()}
-    asked = quoted(next(iter(found.values()))[0]["request"]) if found else ""
-    return table(["Template", "followed", f"to {asked}"], [
+    return samples(_first(found, "request"), ["template", "followed"], [
         [arm, f"{_mean(rows, 'followed'):.2f}", quoted(rows[0]["response"])] for arm, rows in found.items()
     ])
 
@@ -33,8 +38,7 @@ def read_at_padding() -> str:
 def no_end() -> str:
     """G3 as a table: words of a response and the training loss with the end of turn counted and masked, and a response of seed 0."""
     found = {arm: rows for (arm,), rows in _over_seeds("G3", ("arm",)).items()}
-    asked = quoted(next(iter(found.values()))[0]["request"]) if found else ""
-    return table(["", "words", "loss", f"to {asked}"], [
+    return samples(_first(found, "request"), ["", "words", "loss"], [
         [arm, f"{_mean(rows, 'words'):.1f}", f"{_mean(rows, 'loss'):.2f}", quoted(rows[0]["response"])] for arm, rows in found.items()
     ])
 
@@ -49,24 +53,27 @@ def what_the_log_shows() -> str:
     """G5 as a table: what seed 0 logged of a training with and without the rows that have no target, every ten steps."""
     found = {key: rows[0] for key, rows in _over_seeds("G5", ("arm", "step")).items() if key[1] and rows[0]["seed"] == "0"}
     arms, steps = (list(dict.fromkeys(names)) for names in zip(*found, strict=True)) if found else ([], [])
-    shown = steps[:5]
+    shown = steps[:5]  # by then it has happened; more would not fit a phone
 
     def cell(arm: str, step: str, column: str) -> str:
         value = float(found[arm, step][column])
         return "nan" if value != value else f"{value:.1f}"
 
     return table(["Step", *shown], [
-        [f"{arm}, {name}", *(cell(arm, step, column) for step in shown)] for arm in arms for name, column in (("loss", "loss"), ("gradient", "gradient"))
+        [f"{column}: {arm}", *(cell(arm, step, column) for step in shown)] for arm in arms for column in ("loss", "gradient")
     ])
 
 
 def old_answers() -> str:
     """G7 as a table: right and outdated answers with the index as it was and renewed, and the answer to a question of seed 0."""
     found = {arm: rows for (arm,), rows in _over_seeds("G7", ("arm",)).items()}
-    first = next(iter(found.values()))[0] if found else {}
-    return table(["", "right", "outdated", f"to {quoted(first['question'])}" if first else ""], [
+    return samples(_first(found, "question"), ["", "right", "outdated"], [
         [arm, *(f"{_mean(rows, column):.2f}" for column in ("right", "stale")), quoted(rows[0]["answer"])] for arm, rows in found.items()
     ])
+
+
+def _first(found: dict[str, list[dict[str, str]]], column: str) -> str:
+    return next(iter(found.values()))[0][column] if found else ""
 
 
 TABLES = (asked_wrongly, read_at_padding, no_end, lost_answers, what_the_log_shows, old_answers)
