@@ -50,18 +50,15 @@ def lost_answers() -> str:
 
 
 def what_the_log_shows() -> str:
-    """G5 as a table: what seed 0 logged of a training with and without the rows that have no target, every ten steps."""
+    """G5 as a table: the loss and the norm of the gradient that seed 0 logged every ten steps, with rows without a target kept and dropped."""
     found = {key: rows[0] for key, rows in _over_seeds("G5", ("arm", "step")).items() if key[1] and rows[0]["seed"] == "0"}
     arms, steps = (list(dict.fromkeys(names)) for names in zip(*found, strict=True)) if found else ([], [])
-    shown = steps[:5]  # by then it has happened; more would not fit a phone
 
-    def cell(arm: str, step: str, column: str) -> str:
-        value = float(found[arm, step][column])
-        return "nan" if value != value else f"{value:.1f}"
+    def cell(arm: str, step: str) -> str:
+        return ", ".join(f"{float(found[arm, step][column]):.1f}" for column in ("loss", "gradient"))
 
-    return table(["Step", *shown], [
-        [f"{column}: {arm}", *(cell(arm, step, column) for step in shown)] for arm in arms for column in ("loss", "gradient")
-    ])
+    heads = [arm.removeprefix("kept, the ") for arm in arms]
+    return table(["Step", *heads], [[step, *(cell(arm, step) for arm in arms)] for step in steps[:5]])  # by then it has happened
 
 
 def old_answers() -> str:
