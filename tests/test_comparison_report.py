@@ -225,6 +225,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_is_shown_a_bar_with_the_time_that_is_left(monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setattr(sys, "stderr", Terminal())
+    before = threading.active_count()  # other tests of the process, and what runs them in parallel, have threads of their own
     with watching(120.0) as say:
         say("[1/6] majority class")
         say("    50 % of the test texts")
@@ -235,7 +236,7 @@ def test_a_terminal_is_shown_a_bar_with_the_time_that_is_left(monkeypatch):
     assert shown.rstrip(" ").endswith("\r") and "[1/6]" not in shown.rsplit("\n", 1)[1].rsplit("\r", 2)[1], "it is wiped at the end"
     with pytest.raises(KeyboardInterrupt), watching(1.0):
         raise KeyboardInterrupt
-    assert threading.active_count() <= 2, "no clock is left behind"  # tqdm keeps one of its own
+    assert threading.active_count() <= before + 1, "no clock is left behind"  # tqdm keeps one of its own
 
 
 @pytest.mark.parametrize("ci", ["1", ""])

@@ -65,7 +65,7 @@ class TestLab:
         for heading in ("## What we measured", "## At real scale", "## Limits"):
             assert heading in prose
         assert any("assert" in cell.source for cell in rest)
-        trainers = {"train", "fit", "continue_training", "reader", "teach", "converse", "ppo", "trained_score", "days"}
+        trainers = {"train", "fit", "continue_training", "reader", "teach", "converse", "ppo", "trained_score", "days", "arms_of"}
         trainers |= {experiment.run_seed.__name__ for experiment in experiments().values()}
         calls = {name for cell in rest for name in re.findall(r"\b(\w+)\(", cell.source)}
         assert trainers & calls, "a lab trains live; it never only displays"
