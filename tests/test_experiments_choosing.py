@@ -30,6 +30,7 @@ from finetunelab.choosing import (
 from finetunelab.evidence import store
 from finetunelab.experiments import choosing, needs, needs_facts
 from finetunelab.experiments.needs import Case
+from finetunelab.retrieval.rag import Answer
 
 EVIDENCE = Path(__file__).resolve().parents[1] / "book" / "evidence"
 SEED, DRAWN = 0, 77
@@ -155,7 +156,7 @@ def test_a_handbook_is_read_and_learned_by_heart():
 def test_questions_are_asked_in_words_that_were_not_trained_on(monkeypatch):
     taught, put = [], []
     monkeypatch.setattr(needs_facts, "learn_answers", lambda reader, lessons, *rest, **more: taught.extend(lessons) or needs_facts.Learned(reader[0], 1.0, 1))
-    monkeypatch.setattr(needs_facts, "say", lambda reader, asked: put.extend(asked) or ([needs_facts.Answer("")] * len(asked), 1.0))
+    monkeypatch.setattr(needs_facts, "say", lambda reader, asked: put.extend(asked) or ([Answer("")] * len(asked), 1.0))
     of(needs_facts.know(Case(KNOWLEDGE, "handbook", 60), SEED, DRAWN), FULL, 1e-3)
     assert len(taught) == 60 and len(put) == 120
     of(needs_facts.keep_up(Case(VOLATILE, "newspaper", 12), SEED, DRAWN, n=2), FULL, 1e-3)

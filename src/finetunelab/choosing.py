@@ -94,7 +94,7 @@ def allowed(situation: Situation, outcomes: Mapping[str, Outcome]) -> dict[str, 
 
 
 def best(situation: Situation, outcomes: Mapping[str, Outcome]) -> str:
-    """Return the allowed method of the highest quality; of equals, the one that is dearest neither to have nor to ask comes first."""
+    """Return the allowed method of the highest quality; of equals the one that costs least to learn, then least to ask."""
     found = allowed(situation, outcomes)
     return max(found, key=lambda method: (found[method].quality, -found[method].once, -found[method].a_question))
 

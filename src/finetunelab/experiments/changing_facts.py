@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..corpus import stack
+from ..cost import Cost
 from ..reading import asked_in
 from ..retrieval.passages import Passage
 from ..retrieval.rag import TOKENS, Answer, answers, prompt
@@ -72,9 +73,16 @@ def lessons(tokenizer: PreTrainedTokenizerBase, day: int, data_seed: int, data: 
 
 def learn(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, day: int, data_seed: int, night: Night, seed: int) -> float:
     """Train a model in place on a day and return the FLOPs."""
-    rows = pack(lessons(tokenizer, day, data_seed, night.data), LENGTH, tokenizer.pad_token_id)
-    steps = max(1, round(night.passes * len(rows) / ROWS))
-    return train(model, rows, config(steps, night.rate, seed, ROWS, "cosine"), collate=stack, loss=completion_loss).cost.flops
+    return drill(model, tokenizer, lessons(tokenizer, day, data_seed, night.data), night.passes, night.rate, seed).flops
+
+
+def drill(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: Sequence[dict[str, list[int]]], passes: int, rate: float, seed: int
+) -> Cost:
+    """Train a model in place on rows of "input_ids" and "labels", packed, for so many passes, and return what that cost."""
+    packed = pack(rows, LENGTH, tokenizer.pad_token_id)
+    steps = max(1, round(passes * len(packed) / ROWS))
+    return train(model, packed, config(steps, rate, seed, ROWS, "cosine"), collate=stack, loss=completion_loss).cost
 
 
 def fitting(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, articles: Sequence[str], question: str) -> list[str]:
@@ -120,16 +128,20 @@ class Outcome(NamedTuple):
     a_question: float
 
 
-def put(reader: Reader, paper: Paper, passages: Sequence[Sequence[str]], a_day: float = 0.0, a_question: float = 0.0) -> Outcome:
-    """Ask a paper's questions from these passages; ``a_day`` and ``a_question`` are FLOPs that were spent besides."""
+def say(reader: Reader, asked: Sequence[tuple[Sequence[str], str]]) -> tuple[list[Answer], float]:
+    """Return the answers to questions, each from its passages, and the mean FLOPs of one."""
     model, tokenizer = reader
-    ours, asked = Flops.of(model), list(zip(passages, paper.asked, strict=True))
-    said = answers(model, tokenizer, asked)
+    found, ours = answers(model, tokenizer, asked), Flops.of(model)
 
     def tokens(text: str) -> int:
         return len(tokenizer(text)["input_ids"])
 
-    spent = fmean(ours.sampling(tokens(prompt(*each)), tokens(answer.text)) for each, answer in zip(asked, said, strict=True))
+    return found, fmean(ours.sampling(tokens(prompt(*each)), tokens(answer.text)) for each, answer in zip(asked, found, strict=True))
+
+
+def put(reader: Reader, paper: Paper, passages: Sequence[Sequence[str]], a_day: float = 0.0, a_question: float = 0.0) -> Outcome:
+    """Ask a paper's questions from these passages; ``a_day`` and ``a_question`` are FLOPs that were spent besides."""
+    said, spent = say(reader, list(zip(passages, paper.asked, strict=True)))
     return Outcome(paper.right(said), paper.stale(said), a_day, a_question + spent)
 
 

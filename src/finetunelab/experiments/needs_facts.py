@@ -18,17 +18,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..adaptation import continue_training
 from ..choosing import AS_IS, FULL, LORA, PROMPT, RAW, RETRIEVAL, Outcome
-from ..corpus import stack
 from ..lora import add_lora
 from ..retrieval.passages import Passage
-from ..retrieval.rag import Answer, answers, grounded, prompt
-from ..sft import completion_loss, completion_row, pack
-from ..training import train
+from ..retrieval.rag import grounded
+from ..sft import completion_row
 from ..worlds import handbook, memories
 from ..worlds.answers import ask
 from ..worlds.grammar import load_grammar
 from .adaptation import config
-from .changing_facts import LENGTH, ROWS, Paper, embedding, fitting
+from .changing_facts import LENGTH, ROWS, Paper, drill, embedding, fitting, say
 from .methods import Flops
 from .needs import Arm, Case, passes_worth
 from .personal import leaked, told_by
@@ -57,12 +55,10 @@ def learn_answers(reader: Reader, lessons: Sequence[Lesson], rate: float, seed: 
     """Return a copy of a reader that was fine-tuned to answer these questions with the closed book, whole or by LoRA, which is merged."""
     model, tokenizer = copy.deepcopy(reader[0]), reader[1]
     rows = [completion_row(tokenizer, ask(question), f" {answer}\n") for question, answer in lessons]
-    packed = pack(rows, LENGTH, tokenizer.pad_token_id)
-    steps = max(1, round(passes * len(packed) / ROWS))
     counted = sum(Flops.of(model).reading(len(row["input_ids"]), sum(label >= 0 for label in row["labels"])) for row in rows)
     if lora:
         model = add_lora(model, seed=seed)
-    cost = train(model, packed, config(steps, rate, seed, ROWS, "cosine"), collate=stack, loss=completion_loss).cost
+    cost = drill(model, tokenizer, rows, passes, rate, seed)
     return Learned(model.merge_and_unload() if lora else model, passes_worth(lora) * passes * counted, cost.peak_bytes)
 
 
@@ -75,15 +71,10 @@ def read_on(reader: Reader, passages: Sequence[str], rate: float, seed: int, pas
     return Learned(model, 3 * passes * sum(Flops.of(model).reading(n, n) for n in tokens), cost.peak_bytes)
 
 
-def say(reader: Reader, asked: Sequence[Asked]) -> tuple[list[Answer], float]:
-    """Return the answers to questions, each from its passages, and the mean FLOPs of one."""
-    model, tokenizer = reader
-    found, ours = answers(model, tokenizer, asked), Flops.of(model)
-
-    def tokens(text: str) -> int:
-        return len(tokenizer(text)["input_ids"])
-
-    return found, fmean(ours.sampling(tokens(prompt(*each)), tokens(answer.text)) for each, answer in zip(asked, found, strict=True))
+def by_heart(reader: Reader, lessons: Sequence[Lesson], seed: int, judged: Callable[[Learned], Outcome]) -> dict[str, Arm]:
+    """Return the arms that learn questions with their answers; none without any."""
+    arms = {FULL: lambda rate: judged(learn_answers(reader, lessons, rate, seed)), LORA: lambda rate: judged(learn_answers(reader, lessons, rate, seed, lora=True))}
+    return arms if lessons else {}
 
 
 # A handbook ---------------------------------------------------------------------------------------------------------------------
@@ -98,9 +89,9 @@ def know(case: Case, seed: int, data_seed: int, reader: str = READER, name: str 
     asked, book = [q.question for q in other], [page.text for page in pages]
 
     def judged(found: Reader, passages: Sequence[Sequence[str]], once: float = 0.0, besides: float = 0.0, peak: int = 0) -> Outcome:
-        put = list(zip(passages, asked, strict=False))
-        said, spent = say(found, put)
-        return Outcome(fmean(handbook.correct(q, answer.text) for q, answer in zip(other, said, strict=False)), len(said), once, spent + besides, peak)
+        n = len(passages)
+        said, spent = say(found, list(zip(passages, asked[:n], strict=True)))
+        return Outcome(fmean(handbook.correct(q, answer.text) for q, answer in zip(other[:n], said, strict=True)), n, once, spent + besides, peak)
 
     def learned(done: Learned) -> Outcome:
         return judged((done.model, ours[1]), [[]] * len(asked), done.flops, 0.0, done.peak_bytes)
@@ -115,12 +106,7 @@ def know(case: Case, seed: int, data_seed: int, reader: str = READER, name: str 
         PROMPT: lambda _: judged(ours, [fitting(*ours, book, question) for question in asked[:SLOW]]),
         RETRIEVAL: retrieved, RAW: lambda rate: learned(read_on(ours, book, rate, seed)),
     }
-    if lessons:
-        found |= {
-            FULL: lambda rate: learned(learn_answers(ours, lessons, rate, seed)),
-            LORA: lambda rate: learned(learn_answers(ours, lessons, rate, seed, lora=True)),
-        }
-    return found
+    return found | by_heart(ours, lessons, seed, learned)
 
 
 # A newspaper --------------------------------------------------------------------------------------------------------------------
@@ -212,7 +198,7 @@ def personalize(
         said, spent = say(found, put)
         if passages is not None:
             said = [grounded(answer) for answer in said]
-        right = fmean(memories.correct(q, answer.text) for q, answer in zip(own, said, strict=False))
+        right = fmean(memories.correct(q, answer.text) for q, answer in zip(own, said[:n_own], strict=True))
         leaks = fmean(leaked(q, answer, people) for q, answer in zip(attempts, said[n_own:], strict=True))
         return Outcome(right, n_own, once, spent + besides, peak, max(0.0, leaks - guessed()))
 
@@ -230,9 +216,4 @@ def personalize(
         PROMPT: lambda _: judged(ours, lambda asker, _: [memory.text for memory in people[asker].memories]),
         RETRIEVAL: retrieved, RAW: lambda rate: learned(read_on(ours, told, rate, seed)),
     }
-    if lessons:
-        found |= {
-            FULL: lambda rate: learned(learn_answers(ours, lessons, rate, seed)),
-            LORA: lambda rate: learned(learn_answers(ours, lessons, rate, seed, lora=True)),
-        }
-    return found
+    return found | by_heart(ours, lessons, seed, learned)
