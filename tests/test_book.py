@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
@@ -43,7 +44,8 @@ class Page(HTMLParser):
             self.links.append(attrs["href"])
         if tag == "img":
             self.images.append(attrs)
-        self.anchors |= {attrs[name] for name in ("id", "name") if attrs.get(name)}
+        # A name is an anchor on a link only; elsewhere (a button of a form, what a page says of itself) it is something else.
+        self.anchors |= {attrs[name] for name in ("id", "name" if tag == "a" else "id") if attrs.get(name)}
         self._inside = tag if tag in ("script", "style") else ""
         if "style" in attrs:
             self.inline += attrs["style"] or ""
@@ -99,6 +101,40 @@ def test_inline_scripts_and_styles_name_no_address(pages):
 def test_stylesheets_load_nothing_from_elsewhere(site):
     pattern = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^)"']*""")
     assert not {(path.name, hit) for path in site.rglob("*.css") for hit in pattern.findall(path.read_text(encoding="utf-8"))}
+
+
+def test_files_that_stylesheets_name_are_there(site):
+    named = {
+        (path, unquote(urlsplit(address).path))
+        for path in site.rglob("*.css")
+        for address in re.findall(r"""url\(\s*["']?([^"')]+)""", path.read_text(encoding="utf-8"))
+        if not address.startswith(("data:", "#"))
+    }
+    assert named
+    assert not {(path.name, address) for path, address in named if not (path.parent / address).is_file()}
+
+
+def test_links_to_elsewhere_are_encrypted(pages):
+    elsewhere = {(path.name, link) for path, page in pages.items() for link in page.links if urlsplit(link).netloc}
+    assert elsewhere
+    assert not {(name, link) for name, link in elsewhere if urlsplit(link).scheme != "https"}
+
+
+def test_what_opens_and_what_scrolls_works_with_a_keyboard(pages):
+    toggles = tables = formulas = 0
+    for path in pages:
+        page = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        for toggle in page.find_all("summary"):
+            toggles += 1
+            assert toggle.get("aria-label") or toggle.get_text(strip=True), f"{path.name}: what does {toggle} open?"
+        for table in page.select("div.wide"):
+            tables += 1
+            assert table.get("tabindex") == "0" and table.get("aria-label"), path.name
+        for formula in page.select("div.math-display"):
+            formulas += 1
+            assert formula.get("tabindex") == "0", path.name
+        assert not [box for box in page.find_all(role="list") if not box.find(role="listitem") and not box.find("li")], path.name
+    assert toggles and tables and formulas
 
 
 def test_no_script_for_math_or_diagrams(site):
@@ -194,6 +230,13 @@ def test_an_unknown_part_of_a_page_stops_the_build(book_module):
     assert "nano" in rendered.fill("% rendered: profiles\n")
     with pytest.raises(Exception, match="no part 'profilez'"):
         rendered.fill("% rendered: profilez\n")
+
+
+def test_only_the_first_effect_of_a_page_names_its_interval(book_module):
+    page = "{{ A1_value }} {{ A1_effect }}, {{ B2_gap_effect }} and {{ A1_effect }}, {{ B2_verdict }}"
+    named = book_module("rendered").name_once(page)
+    assert named == "{{ A1_value }} {{ A1_effect }}, {{ B2_gap_again }} and {{ A1_again }}, {{ B2_verdict }}"
+    assert book_module("rendered").name_once("no number") == "no number"
 
 
 def test_cells_with_a_bar_do_not_break_a_table(book_module):

@@ -26,7 +26,7 @@ def _inline(self: Any, node: nodes.math) -> None:
 def _block(self: Any, node: nodes.math_block) -> None:
     target = f' id="{node["ids"][0]}"' if node.get("ids") else ""
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
-    self.body.append(f'<div class="math-display"{target}>{_mathml(node, "block")}{number}</div>\n')
+    self.body.append(f'<div class="math-display"{target} tabindex="0">{_mathml(node, "block")}{number}</div>\n')
     raise nodes.SkipNode
 
 

@@ -184,8 +184,8 @@ class MarkedTokens:
         return "".join(f"[{token}]" if counted else token for token, counted in self.pairs)
 
     def _repr_html_(self) -> str:
-        """Return the block: a counted token white on orange and underlined, since color alone is not for every reader."""
-        look = {True: f"background:{PALETTE['orange']};color:white;text-decoration:underline", False: "background:#d5dde3;color:#222"}
+        """Return the block: a counted token black on orange and underlined, since color alone is not for every reader."""
+        look = {True: f"background:{PALETTE['orange']};color:black;text-decoration:underline", False: "background:#d5dde3;color:#222"}
         spans = "".join(
             f'<span style="{look[counted]};padding:1px 3px;margin:1px;border-radius:3px;display:inline-block">'
             f"{html.escape(token).replace(' ', '&nbsp;')}</span>"
