@@ -10,7 +10,7 @@ import pytest
 from finetunelab import cli
 from finetunelab.errors import UserError
 from finetunelab.evidence import check, judge, load, render, run, store
-from finetunelab.evidence.render import number, sign, value
+from finetunelab.evidence.render import effect, number, sign, value
 from finetunelab.experiments import Claim, Measurement, find, measures, seed_of_data
 
 GAP = Claim("T1.gap", "Posts are harder", "error rate", "fraction", "posts", "mail", "difference", ">=", 0.10)
@@ -316,6 +316,7 @@ def test_page_and_numbers(measured, registry):
     gap = next(entry for entry in load(measured) if entry["id"] == "T1.gap")
     assert numbers["T1_gap_value"] == number(gap["effect"])
     assert numbers["T1_gap_effect"] == f"{number(gap['effect'])} (95% interval {number(gap['ci95'][0])} to {number(gap['ci95'][1])})"
+    assert numbers["T1_gap_again"] == numbers["T1_gap_effect"].replace("95% interval ", "")
     assert numbers["T1_ratio_value"].endswith("×") and numbers["T1_gap_seeds"] == "6" and numbers["T1_gap_arm_mail"].startswith("0.0")
     assert numbers["T2_verdict"] == "does not hold" and numbers["T1_ratio_threshold"] == "at least 3×"
     assert all(name.isidentifier() for name in numbers)
@@ -336,6 +337,12 @@ def test_unmeasured_claims_are_on_the_page_and_say_so(claims, tmp_path):
     page, numbers = render(tmp_path)
     assert page.count("not measured yet") >= 3 and "### T1.gap" in page
     assert numbers["T1_gap_effect"] == numbers["T2_arm_loss"] == "not measured yet"
+
+
+def test_an_interval_without_width_is_not_called_one():
+    entry = {"effect": 0.25, "effect_kind": "difference", "unit": "share", "ci95": [0.25, 0.25]}
+    assert effect(entry) == effect(entry, named=False) == "0.250 (the same with every seed)"
+    assert effect(entry | {"ci95": [None, None]}) == "0.250 (no interval)"
 
 
 def test_sign_needs_the_whole_interval():

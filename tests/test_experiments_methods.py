@@ -177,7 +177,7 @@ def test_all_methods_get_equal_labels_and_training_flops(tiny):
     # Each has moved. An estimate from six responses may come out below zero.
     assert min(abs(table[method]["KL"]) for method in (PPO, GRPO, RLOO, DPO)) > 1e-3
     claims = {claim.id: claim for claim in find(["D7"])[0].claims}
-    assert set(found.arms) == set(claims) == {"D7.ppo", "D7.grpo", "D7.rloo", "D7.dpo", "D7.best_of_n"}
+    assert set(found.arms) == set(claims) == {"D7.ppo", "D7.grpo", "D7.rloo", "D7.dpo", "D7.best_of_n", "D7.first"}
     assert {claim.treatment for claim in claims.values()} == {PPO, GRPO, RLOO, DPO, chapter.best_of(chapter.NS[-1])}
     assert all(arms == {arm: row["worth"] for arm, row in table.items()} for arms in found.arms.values())
 

@@ -311,7 +311,7 @@ def retrieval_failures() -> str:
         "planted": "planted orders", "ordinary": "nothing wrong",
     }
     found = _over_seeds("E7", ("failure", "guard"))
-    return table(["", "error", "with guard", "right", "with guard"], [
+    return table(["", "error", "error, guarded", "right", "right, guarded"], [
         [name, *(f"{_mean(found[failure, guard], column):.2f}" for column in ("error", "right") for guard in ("no guard", "guarded"))]
         for failure, name in names.items() if found
     ])

@@ -1,7 +1,8 @@
 """Parts of pages that are written from code and results while the book is built, so that they cannot fall behind.
 
 A line ``% rendered: NAME`` in a page is replaced by what the function of that name below returns. The numbers of measured
-claims become substitutions: ``{{ A1_gap_effect }}`` in a page is the effect of claim A1.gap with its interval.
+claims become substitutions: ``{{ A1_gap_effect }}`` in a page is the effect of claim A1.gap with its interval. The first of a page says
+that it is a 95% interval; the others need not.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ROOT = BOOK.parent
 CARD = ROOT / "src" / "finetunelab" / "checkpoints" / "nano" / "README.md"
 SAMPLES = 10
 MEMORY_RANK = 16  # of the corrections whose memory the tables count
+EFFECT = re.compile(r"(\{\{ \w+)_effect \}\}")
 LINE = re.compile(r"^% rendered: ([a-z-]+)$", re.MULTILINE)
 
 
@@ -345,9 +347,15 @@ def fill(source: str) -> str:
     return LINE.sub(part, source)
 
 
+def name_once(source: str) -> str:
+    """Let only the first effect of a page name the level of its interval."""
+    head, first, rest = source.partition("_effect }}")
+    return head + first + EFFECT.sub(r"\1_again }}", rest)
+
+
 def _on_source(app: Sphinx, docname: str, source: list[str]) -> None:
     if docname.startswith("book/"):
-        source[0] = fill(source[0])
+        source[0] = name_once(fill(source[0]))
 
 
 def _on_config(app: Sphinx, config: Any) -> None:

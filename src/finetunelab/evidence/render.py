@@ -26,8 +26,9 @@ OPS = {">=": "at least", ">": "above", "<=": "at most", "<": "below"}
 def render(folder: str | Path) -> tuple[str, dict[str, str]]:
     """Return the Evidence page in MyST Markdown and the substitutions, from nano.json and real.json in ``folder``.
 
-    Substitutions of claim ``A1.gap``: A1_gap_effect (with its interval), A1_gap_value (without), A1_gap_verdict, A1_gap_seeds,
-    A1_gap_threshold, and A1_gap_arm_NAME, the mean of each arm. A claim not measured yet has them too, and they say so.
+    Substitutions of claim ``A1.gap``: A1_gap_effect (with its interval), A1_gap_again (the same, for a page that has said what the
+    interval is), A1_gap_value (without), A1_gap_verdict, A1_gap_seeds, A1_gap_threshold, and A1_gap_arm_NAME, the mean of each arm.
+    A claim not measured yet has them too, and they say so.
     """
     folder = Path(folder)
     files = [path for path in (folder / "nano.json", folder / f"{store.REAL}.json") if path.is_file()]
@@ -43,11 +44,12 @@ def render(folder: str | Path) -> tuple[str, dict[str, str]]:
 def substitutions(claim: Claim, entry: dict[str, Any] | None) -> dict[str, str]:
     """Return the substitutions of one claim, measured (``entry``) or not (None)."""
     found = {
-        "effect": NOT_YET, "value": NOT_YET, "verdict": NOT_YET, "seeds": "0", "threshold": threshold(claim),
+        "effect": NOT_YET, "again": NOT_YET, "value": NOT_YET, "verdict": NOT_YET, "seeds": "0", "threshold": threshold(claim),
         **{f"arm_{name}": NOT_YET for name in (claim.treatment, claim.control) if name},
     }
     if entry is not None:
-        found |= {"effect": effect(entry), "value": value(entry), "verdict": entry["verdict"], "seeds": str(entry["n_seeds"])}
+        found |= {"effect": effect(entry), "again": effect(entry, named=False), "value": value(entry)}
+        found |= {"verdict": entry["verdict"], "seeds": str(entry["n_seeds"])}
         found |= {f"arm_{name}": mean for name, mean in arm_means(entry).items()}
     return {re.sub(r"\W", "_", f"{claim.id}_{name}"): text for name, text in found.items()}
 
@@ -77,12 +79,19 @@ def value(entry: dict[str, Any]) -> str:
     return NOT_YET if entry["effect"] is None else _with_unit(number(entry["effect"]), entry)
 
 
-def effect(entry: dict[str, Any]) -> str:
-    """Return the effect with its interval, such as "0.271 (95% interval 0.250 to 0.292)"."""
+def effect(entry: dict[str, Any], named: bool = True) -> str:
+    """Return the effect with its interval: "0.271 (95% interval 0.250 to 0.292)", or without the interval's name.
+
+    An interval without width says that all seeds agree, and nothing else: "0.000 (the same with every seed)".
+    """
     low, high = entry["ci95"]
     if entry["effect"] is None:
         return "no finite effect"
-    return f"{value(entry)} ({'no interval' if low is None or high is None else f'95% interval {number(low)} to {number(high)}'})"
+    if low is None or high is None:
+        return f"{value(entry)} (no interval)"
+    if low == high:
+        return f"{value(entry)} (the same with every seed)"
+    return f"{value(entry)} ({'95% interval ' if named else ''}{number(low)} to {number(high)})"
 
 
 def arm_means(entry: dict[str, Any]) -> dict[str, str]:
@@ -117,7 +126,7 @@ def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[d
         "# Evidence", "",
         "Every claim the book makes about how methods behave, with the experiment that tests it, held or not. A claim holds only if the",
         "whole 95% interval lies on the right side of its threshold, which was set before anything was measured. The sign says on which",
-        "side of no effect the whole interval lies: + above, − below, 0 neither.", "",
+        "side of no effect the whole interval lies: + above, − below, 0 neither. Intervals stand in parentheses.", "",
     ]
     if not claims:
         return "\n".join([*lines, "No claim has been measured yet.", ""])
@@ -144,9 +153,9 @@ def _overview(claim: Claim, reals: Sequence[Claim], results: dict[str, dict]) ->
     for real in [claim] if claim.dataset else reals:
         on_real = results.get(real.id)
         signs.append(sign(on_real))
-        told.append(f"{effect(on_real)}, {on_real['verdict']} ({real.dataset})" if on_real else NOT_YET)
+        told.append(f"{effect(on_real, named=False)}, {on_real['verdict']} ({real.dataset})" if on_real else NOT_YET)
     cells = [
-        f"[{claim.id}](#{label(claim)}): {claim.claim}", threshold(claim), "–" if claim.dataset else effect(nano) if nano else NOT_YET,
+        f"[{claim.id}](#{label(claim)}): {claim.claim}", threshold(claim), "–" if claim.dataset else effect(nano, named=False) if nano else NOT_YET,
         "–" if claim.dataset else nano["verdict"] if nano else NOT_YET, sign(nano), " ".join(signs), "; ".join(told) or NOT_HERE,
     ]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"

@@ -244,6 +244,7 @@ GAIN = dict(metric="true worth of a response", unit="share", control=SFT, effect
         "D7.best_of_n", "... and the best of 16 samples, without training a policy", treatment=best_of(NS[-1]), **GAIN,
         note="It costs no training beyond the reward model, and more than 16 times as much for each response.",
     ),
+    Claim("D7.first", "... and DPO less the best of 16, chain by chain", treatment=DPO, **GAIN | {"control": best_of(NS[-1])}),
     id="D7", seeds=5,
 )
 def side_by_side(
@@ -270,4 +271,4 @@ def side_by_side(
         spent = {"labels": labels, "training FLOPs": shared.reward_flops, "steps": 0, "samples": n}
         table.append({"arm": best_of(n), **spent, **measured, "wins": wins(values, theirs)})
     gains = {row["arm"]: row["worth"] for row in table}
-    return Measurement({name: gains for name in (*(f"D7.{method.lower()}" for method in trained), "D7.best_of_n")}, table)
+    return Measurement({name: gains for name in (*(f"D7.{method.lower()}" for method in trained), "D7.best_of_n", "D7.first")}, table)
