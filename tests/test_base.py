@@ -75,9 +75,9 @@ def test_held_out_domains_leave_something_to_teach(measured):
 
 
 def test_the_report_and_a_training_step_are_quick(measured):
-    assert measured["step_seconds"] <= 0.6
-    # Goal: 50 seconds on two cores; a busy machine gets some slack here.
-    assert measured["elapsed"] <= 75
+    # Goals on two cores of a usual machine: half a second and 50 seconds. Tests have one core, of a machine that may be half as fast.
+    assert measured["step_seconds"] <= 1.8
+    assert measured["elapsed"] <= 180
 
 
 def test_the_card_states_what_another_machine_measures(measured):
