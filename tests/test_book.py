@@ -127,7 +127,7 @@ def test_what_opens_and_what_scrolls_works_with_a_keyboard(pages):
         for toggle in page.find_all("summary"):
             toggles += 1
             assert toggle.get("aria-label") or toggle.get_text(strip=True), f"{path.name}: what does {toggle} open?"
-        for table in page.select("div.wide"):
+        for table in page.select("div.pst-scrollable-table-container"):
             tables += 1
             assert table.get("tabindex") == "0" and table.get("aria-label"), path.name
         for formula in page.select("div.math-display"):

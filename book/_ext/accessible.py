@@ -1,7 +1,7 @@
 """What the theme's pages lack for those who read with a keyboard or a screen reader, put in once a page is written.
 
 - The arrows of the side bar, which open a chapter's pages, get a name.
-- Tables that may scroll can be scrolled with the keyboard. (The theme sees to code and outputs, and ``offline`` to formulas.)
+- The boxes of tables, which scroll where the screen is narrow, can be scrolled with the keyboard. (The theme sees to code and outputs, and ``offline`` to formulas.)
 - The bibliography is no longer marked as a list, since its entries are not marked as items.
 """
 
@@ -14,12 +14,13 @@ from typing import Any
 from sphinx.application import Sphinx
 
 TOGGLE = re.compile(r'(<a class="[^"]*reference internal"[^>]*>)([^<]*)(</a><details[^>]*>)<summary>')
+TABLE = '<div class="pst-scrollable-table-container">'
 
 
 def mend(page: str) -> str:
     """Return the HTML of a page with the three mends."""
     page = TOGGLE.sub(r'\1\2\3<summary aria-label="Pages of \2">', page)
-    page = page.replace('<div class="wide docutils">', '<div class="wide docutils" tabindex="0" role="group" aria-label="Table">')
+    page = page.replace(TABLE, TABLE.replace(">", ' tabindex="0" role="group" aria-label="Table">'))
     return page.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
 
 
