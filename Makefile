@@ -7,7 +7,7 @@ NEWEST := .venv-newest/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # CI=1: progress bars do not belong into committed outputs.
 RUN_LABS := CI=1 TOKENIZERS_PARALLELISM=false
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout=600
 LABS := $(wildcard labs/*.ipynb)
 
 .PHONY: book test lab labs evidence models tables test-newest clean
@@ -35,8 +35,7 @@ book: .venv/stamp
 # Two files at a time, each on one core: sooner done than one after the other on both.
 test: export OMP_NUM_THREADS = 1
 test: .venv/stamp
-	CI=1 $(PYTEST)
-	$(RUN_LABS) $(PYTEST) --nbval --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg --nbval-cell-timeout=600 $(LABS)
+	$(RUN_LABS) $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) tests $(LABS)
 
 lab: .venv-lab/stamp
 	$(LAB)/jupyter lab labs
