@@ -333,6 +333,13 @@ def test_two_real_claims_beside_one_are_both_in_its_row(measured, registry):
     assert "| − + |" in row and "does not hold (mail_spam); " in row and "holds (video_spam) |" in row
 
 
+def test_estimates_are_tallied_as_such(registry, tmp_path):
+    claim = Claim(**{**RATIO.__dict__, "id": "T3", "op": None, "threshold": None})
+    measures(claim, id="T3", seeds=5)(lambda seed, data_seed: Measurement({"T3": {"posts": 0.2 + seed / 1000, "mail": 0.1}}))
+    run(["T3"], tmp_path / "nano.json", say=quiet)
+    assert "1 claims; estimates: 1." in render(tmp_path)[0] and "**Higher.**" in render(tmp_path)[0]
+
+
 def test_unmeasured_claims_are_on_the_page_and_say_so(claims, tmp_path):
     page, numbers = render(tmp_path)
     assert page.count("not measured yet") >= 3 and "### T1.gap" in page
