@@ -222,7 +222,7 @@ def bound_all(call):
 
 @check("bound", "Large numbers do not overflow, and small ones do not vanish.", hint="Add up logarithms. Until when do you close in?")
 def bound_large(call):
-    return _upper_is(call, (0, 10**9, 0.95), (2, 10**7, 0.99), (40, 3 * 10**6, 0.95), (1500, 2000, 0.999))
+    return _upper_is(call, (0, 10**9, 0.95), (2, 10**7, 0.99), (40, 3 * 10**6, 0.95), (3000, 50_000, 0.95), (1500, 2000, 0.999))
 
 
 @check("bound", "The number of attempts is right to the last one.", hint="Up or down? What is left of a billionth beside a one?")
