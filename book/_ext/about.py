@@ -41,11 +41,11 @@ def verdicts() -> str:
     from collections import Counter
 
     from finetunelab.evidence import load
+    from finetunelab.evidence.render import tallied
 
     rows = []
     for name, texts in (("nano", "the small world"), ("real", "real data")):
-        entries = load(ROOT / "book" / "evidence" / f"{name}.json")
-        found = Counter(entry["verdict"] if entry["kind"] == "threshold" else "estimates" for entry in entries)
+        found = Counter(map(tallied, load(ROOT / "book" / "evidence" / f"{name}.json")))
         rows.append([texts, *(str(found[verdict]) for verdict in ("holds", "does not hold", "undecided", "estimates"))])
     return table(["", "hold", "do not hold", "undecided", "estimates"], rows)
 

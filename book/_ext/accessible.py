@@ -1,7 +1,8 @@
 """What the theme's pages lack for those who read with a keyboard or a screen reader, put in once a page is written.
 
 - The arrows of the side bar, which open a chapter's pages, get a name.
-- The boxes of tables, which scroll where the screen is narrow, can be scrolled with the keyboard. (The theme sees to code and outputs, and ``offline`` to formulas.)
+- The boxes of tables, which scroll where the screen is narrow, can be scrolled with the keyboard. (The theme sees to code and
+  outputs, and ``offline`` to formulas.)
 - The bibliography is no longer marked as a list, since its entries are not marked as items.
 """
 

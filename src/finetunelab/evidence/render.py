@@ -119,8 +119,15 @@ def sign(entry: dict[str, Any] | None) -> str:
     return "+" if low > neutral else "−" if high < neutral else "0"
 
 
+def tallied(entry: dict[str, Any] | None) -> str:
+    """Return what a claim is counted as: its verdict, or that it is an estimate, whose verdicts have too many words to count."""
+    if entry is None:
+        return NOT_YET
+    return entry["verdict"] if entry["kind"] == "threshold" else "estimates"
+
+
 def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[dict]) -> str:
-    verdicts = [_tallied(claim, results.get(claim.id)) for claim in claims]
+    verdicts = [tallied(results.get(claim.id)) for claim in claims]
     tally = ", ".join(f"{verdict}: {verdicts.count(verdict)}" for verdict in dict.fromkeys(verdicts))
     lines = [
         "# Evidence", "",
@@ -144,11 +151,6 @@ def _page(claims: Sequence[Claim], results: dict[str, dict], objects: Sequence[d
         lines += [_overview(claim, beside.get(claim.id, []), results) for claim in group if claim.beside not in known]
         lines += [""] + [line for claim in group for line in _details(claim, results.get(claim.id))]
     return "\n".join(lines)
-
-
-def _tallied(claim: Claim, entry: dict[str, Any] | None) -> str:
-    # The verdicts of estimates have as many words as there are things to estimate.
-    return NOT_YET if entry is None else entry["verdict"] if claim.kind == "threshold" else "estimates"
 
 
 def _overview(claim: Claim, reals: Sequence[Claim], results: dict[str, dict]) -> str:
