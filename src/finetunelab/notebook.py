@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,6 +35,10 @@ def begin(name: str | None = None, seed: int = 0) -> Profile:
     logging.set_verbosity_error()
     set_seed(seed)
     style()
+    # The trainer collects garbage at the start of every run. What was imported is none, and need not be looked at each time.
+    importlib.import_module("transformers.trainer")
+    gc.collect()
+    gc.freeze()
     print(describe(chosen.name))
     return chosen
 
