@@ -95,7 +95,7 @@ def test_the_panel_prefers_what_is_relevant_coherent_and_polite(soups):
 def test_ppo_raises_the_true_worth_when_that_is_the_reward_and_leaves_the_assistant_alone(monkeypatch):
     monkeypatch.setattr(chapter, "reward_of", lambda seed, data_seed, chain: chapter.true_rewards)
     before = copy.deepcopy(load_model(chapter.POLICY).state_dict())
-    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=10))
+    trained = chapter.aligned(0, 77_000, chapter.Chain(steps=6))
     first, last = (fmean(entry["score"] for entry in trained.history[part]) for part in (slice(0, 2), slice(-2, None)))
     assert abs(first) < 0.4 < last, "in standard deviations of the assistant's own samples"
     assert all(torch.equal(value, before[name]) for name, value in load_model(chapter.POLICY).state_dict().items())

@@ -111,10 +111,10 @@ def test_choices_are_the_best_of_sweeps_of_one_size():
 
 @pytest.mark.slow
 def test_a_reward_model_learns_from_clicks_and_an_untrained_one_knows_nothing(tokenizer, exam):
-    model, cost = chapter.rewarder(0, 77_000, 640, 320)
+    model, cost = chapter.rewarder(0, 77_000, 320, 160)
     learned = exam.accuracy(chapter.reward_leads(model, tokenizer, exam.rows))
     untrained = exam.accuracy(chapter.reward_leads(reward_model(UNTAUGHT), tokenizer, exam.rows))
-    assert cost.steps == 40 and cost.flops > 0
+    assert cost.steps == 20 and cost.flops > 0
     assert learned["clicks"] > 0.6 > 0.57 > untrained["clicks"]
     assert learned["oracle"] > 0.62
 
@@ -126,8 +126,8 @@ def grades_of(model, tokenizer) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_a_grade_model_learns_the_grades_and_an_untrained_one_knows_none(tokenizer):
-    learned, cost = chapter.grader(0, 77_000, 640, 800, chapter.BASE, 1e-3)
-    assert cost.steps == 100
+    learned, cost = chapter.grader(0, 77_000, 480, 480, chapter.BASE, 1e-3)
+    assert cost.steps == 60
     found, untrained = grades_of(learned, tokenizer), grades_of(reward_model(UNTAUGHT, outputs=3), tokenizer)
     assert np.mean(list(found.values())) > 0.25 > 0.15 > abs(np.mean(list(untrained.values())))
 
