@@ -83,6 +83,24 @@ def test_likelihoods_equal_a_direct_computation(model, tokenizer):
         assert score == pytest.approx(expected, abs=1e-3)
 
 
+def test_what_continuations_have_in_common_is_read_once_and_no_last_token_is(model, tokenizer):
+    def ids(text):
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    prompts, read = [prompt for prompt in PROMPTS[:2] for _ in range(4)], []
+    tails = [" a", ".", " two words", " two"]
+    assert [len(ids(tail)) for tail in (" a", ".")] == [1, 1] and ids(" two words")[: len(ids(" two"))] == ids(" two")
+    hook = model.register_forward_pre_hook(lambda layer, args, given: read.extend(given["input_ids"].tolist()), with_kwargs=True)
+    try:
+        scores = skills.log_likelihoods(model, tokenizer, prompts, 2 * tails, batch_size=1)
+    finally:
+        hook.remove()
+    expected = [tokenizer(prompt)["input_ids"] + ids(" two words")[:-1] for prompt in PROMPTS[:2]]
+    assert sorted(read) == sorted(expected), "a row for each prompt, up to the last token but one of the longest"
+    alone = [skills.log_likelihoods(model, tokenizer, [prompt], [tail])[0] for prompt, tail in zip(prompts, 2 * tails, strict=True)]
+    assert scores == pytest.approx(alone, abs=1e-3) and len({round(score, 4) for score in scores}) == 8
+
+
 def test_perplexity_is_exp_of_the_mean_loss_over_all_tokens(model, tokenizer):
     texts = ["The cat sat.", "Anna went to the market and bought a hat for her friend.", "No."]
     total = count = 0

@@ -67,32 +67,46 @@ def log_likelihoods(
 ) -> list[float]:
     """Return log p(continuation | prompt) in nats, summed over the continuation's tokens, for each pair.
 
-    Tokens that all prompts begin with are read once, if they are many and the model keeps all that it has read; the scores are the same but for rounding.
+    What several pairs begin with is read once: a prompt with all its continuations of one token, and, if it is long enough and the model keeps all that
+    it has read, what all prompts begin with. The scores are the same but for rounding. ``batch_size`` counts rows that are read.
     """
     heads = tokenizer(list(prompts))["input_ids"] if prompts else []
     tails = tokenizer(list(continuations), add_special_tokens=False)["input_ids"] if prompts else []
     start, cache = _shared(model, heads)
-    order = sorted(range(len(prompts)), key=lambda i: len(heads[i]))
+    # Nothing is asked about what follows the last token.
+    rows, homes = _longest([(*head, *tail[:-1]) for head, tail in zip(heads, tails, strict=True)])
+    served: list[list[int]] = [[] for _ in rows]
+    for pair, home in enumerate(homes):
+        served[home].append(pair)
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     results = [0.0] * len(prompts)
     for place in range(0, len(order), batch_size):
         indices = order[place : place + batch_size]
-        rows = [heads[i][start:] + tails[i] for i in indices]
-        first = min(len(heads[i]) for i in indices) - start - 1
-        ids = torch.full((len(rows), max(map(len, rows))), tokenizer.pad_token_id)
-        wanted = torch.zeros(ids.shape, dtype=torch.bool)
+        first = min(len(heads[pair]) for i in indices for pair in served[i]) - start - 1
         # Padding stands on the right, behind everything that is read, so no attention mask is needed.
-        for row, (i, tokens) in enumerate(zip(indices, rows, strict=True)):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            wanted[row, len(heads[i]) - start : len(tokens)] = True
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(rows[i][start:]) for i in indices], True, tokenizer.pad_token_id)
         past = {"use_cache": False}
         if cache is not None:
             past = {"past_key_values": copy.deepcopy(cache)}  # the model adds to it what it reads
-            past["past_key_values"].batch_repeat_interleave(len(rows))
-        logits = model(input_ids=ids.to(model.device), **past).logits[:, first:-1].float().cpu()
-        scores = logits.log_softmax(-1).gather(-1, ids[:, first + 1 :, None])[..., 0] * wanted[:, first + 1 :]
-        for i, score in zip(indices, scores.sum(-1).tolist(), strict=True):
-            results[i] = score
+            past["past_key_values"].batch_repeat_interleave(len(indices))
+        logits = model(input_ids=ids.to(model.device), logits_to_keep=ids.shape[1] - first, **past).logits
+        found = logits.float().log_softmax(-1).cpu()
+        for row, i in enumerate(indices):
+            for pair in served[i]:
+                begin, tail = len(heads[pair]) - start - 1 - first, tails[pair]
+                results[pair] = float(found[row, range(begin, begin + len(tail)), tail].sum())
     return results
+
+
+def _longest(rows: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Return the rows that no other one begins with, and for each row given the place of one that begins with it, or is it."""
+    kept: list[tuple[int, ...]] = []
+    places: dict[tuple[int, ...], int] = {}
+    for row in sorted(set(rows), reverse=True):  # whatever a row begins stands right before it
+        if not kept or kept[-1][: len(row)] != row:
+            kept.append(row)
+        places[row] = len(kept) - 1
+    return kept, [places[row] for row in rows]
 
 
 def _shared(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> tuple[int, Any]:
