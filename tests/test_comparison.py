@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from finetunelab.adaptation import features_of_layers
+from finetunelab.comparison import learned
 from finetunelab.comparison.curves import first, learning_curves
 from finetunelab.comparison.data_warnings import warnings_of
 from finetunelab.comparison.methods import FULL, LORA, MAJORITY, PROMPTED, Base, Frozen, Majority, Prompted, Tuned, Words
@@ -354,3 +355,18 @@ def test_long_texts_are_cut_to_fit_the_prompt_and_it_is_said(base):
     assert any("were cut" in note for note in method.plan(long, 600.0).notes)
     answers = method.fit(long, long.train, {"demonstrations": 2}).predict(long.test.texts[:3])
     assert set(answers) <= {0, 1}
+
+
+def test_a_batch_of_prompts_takes_no_more_room_than_its_scores_may(base, monkeypatch):
+    task, scores = make_task(40, 20), []
+    texts = [text + " and so on" * n for n, text in enumerate(task.test.texts)]
+    room = 8 * 60 * base.model.config.vocab_size
+    monkeypatch.setattr(learned, "ROOM_FOR_SCORES", room)
+    hook = base.model.register_forward_hook(lambda layer, args, found: scores.append(found.logits.numel()))
+    try:
+        shown = learned.Shown(base, task.classes, list(zip(task.train.texts[:2], ("ham", "spam"), strict=True)), 45)
+        answers = shown(texts)
+    finally:
+        hook.remove()
+    assert len(answers) == 20 and 0 < max(scores) <= room
+    assert 1 < len(scores) < 10, "several prompts a batch, and not all in one"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 MODEL, WEIGHTS, VOCABULARY = "model", "weights.safetensors", "vocabulary.json"
 ROOM_FOR_SCORES = 2**27  # numbers in the next-token scores of one batch of prompts
+MOST = 32  # prompts of a batch
+SPARE = 8  # tokens: a text that was cut may have a few more when it is written out and read again
 
 
 class Base:
@@ -126,8 +128,9 @@ class Shown:
             raise UserError(f"{len(examples)} demonstrations do not fit into the context of {base.name}", "show fewer")
         self.base, self.classes, self.tokens = base, tuple(classes), tokens
         self.examples = tuple((self._short(text), label) for text, label in examples)
-        config = base.model.config
-        self.batch = max(1, min(32, ROOM_FOR_SCORES // (config.vocab_size * config.max_position_embeddings)))
+        # Prompts differ in the text that is asked about and in the class: scores are computed at no more places than these have.
+        places = tokens + SPARE + max(len(ids) for ids in base.tokenizer(list(self.classes), add_special_tokens=False)["input_ids"])
+        self.batch = max(1, min(MOST, ROOM_FOR_SCORES // (base.model.config.vocab_size * places)))
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
         questions = [FewShot(self._short(text), self.examples, self.classes, self.classes[0]) for text in texts]
