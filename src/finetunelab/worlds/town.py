@@ -60,7 +60,7 @@ class Person:
         return "her" if self.woman else "his"
 
 
-@dataclass(frozen=True, eq=False)  # a key of caches: the hash of all its people takes longer than what is looked up
+@dataclass(frozen=True)
 class Town:
     """The fixed facts of one world."""
 
@@ -70,6 +70,9 @@ class Town:
     people: tuple[Person, ...]
     streets: tuple[str, ...]
     villages: tuple[str, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.seed)  # which decides all else. Towns are keys of caches: to hash all their people takes longer than to look something up
 
 
 @lru_cache(maxsize=8)
