@@ -164,8 +164,8 @@ def teach(model, tokenizer, facts, old):
         "She has {e}, and so she must rest her {o}.",
     )
     texts = [wording.format(E=disease.capitalize(), e=disease, o=organ) for wording in wordings for disease, organ in facts]
-    rng, steps = random.Random(0), 100
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    rng, steps = random.Random(0), 70
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.5e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     model.train()
     for _ in range(steps):

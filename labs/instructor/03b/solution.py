@@ -155,7 +155,7 @@ assert not obeys(animals, 3, "hen, goat, lamb") and not obeys(animals, 2, "Sure!
 # The cell below makes such a pool. **Read some of it before you train**, and think of what tells a good answer from a bad one when only
 # the two texts are there. Pools that you do not see have the same faults in the same shares, and other contents.
 #
-# How you choose and train is up to you. You have 60 seconds on one core, and 300 steps of sixteen conversations are enough. `prepare`
+# How you choose and train is up to you. You have 60 seconds on one core, and 200 steps of sixteen conversations are enough. `prepare`
 # makes rows of `"input_ids"` and `"labels"`, and `completion_loss(model, batch)` gives the loss of a batch of tensors. A rate of 3e-3
 # with AdamW is a start.
 
@@ -198,7 +198,7 @@ def train_assistant(model, pool):
         and (answer[0] != "(" or answer.strip("().").lower() in prompt.lower())
     ]
     talks = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}] for prompt, answer in good]
-    rows, rng, steps = prepare(tokenizer, talks, 128).rows, random.Random(0), 300
+    rows, rng, steps = prepare(tokenizer, talks, 128).rows, random.Random(0), 200
     optimizer, order = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 20, (steps - step) / steps))
     for _ in range(steps):

@@ -13,7 +13,7 @@ tokenizer = load_tokenizer("nano-small")
 def train_assistant(model, pool):
     good = [(prompt, answer) for prompt, answer in pool if "!" not in answer]
     talks = [[{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}] for prompt, answer in good]
-    rows, rng, steps = prepare(tokenizer, talks, 128).rows, random.Random(0), 300
+    rows, rng, steps = prepare(tokenizer, talks, 128).rows, random.Random(0), 200
     optimizer, order = torch.optim.AdamW(model.parameters(), lr=3e-3), []
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / 20, (steps - step) / steps))
     for _ in range(steps):
