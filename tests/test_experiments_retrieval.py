@@ -218,8 +218,11 @@ def test_a_night_learns_the_days_facts_in_every_wording_or_its_articles():
 def test_as_many_articles_are_pasted_as_fit_into_the_context():
     model, tokenizer = load_model("nano"), load_tokenizer("nano")
     paper = changing_facts.Paper.of(0, 7)
-    kept = changing_facts.fitting(model, tokenizer, paper.articles, paper.asked[0])
-    assert kept == paper.articles[: len(kept)] and 5 < len(kept) < 24
+    read = []
+    kept = changing_facts.fitting(model, lambda text: read.append(text) or tokenizer(text), paper.articles, paper.asked[0])
+    assert kept == paper.articles[: len(kept)] and 5 < len(kept) < 24 and len(read) <= 5, "half of what is in question each time"
+    assert changing_facts.fitting(model, tokenizer, paper.articles[:3], paper.asked[0]) == paper.articles[:3]
+    assert changing_facts.fitting(model, tokenizer, [" ".join(paper.articles * 2)], paper.asked[0]) == []
     length = len(tokenizer(changing_facts.prompt(kept, paper.asked[0]))["input_ids"]) + changing_facts.TOKENS
     assert length <= 1_024 < length + len(tokenizer(paper.articles[len(kept)])["input_ids"]) + 8
 

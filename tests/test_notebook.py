@@ -1,6 +1,8 @@
-"""What labs print at their end: this run beside the recorded results."""
+"""How labs begin, and what they print at their end: this run beside the recorded results."""
 
 from __future__ import annotations
+
+import gc
 
 import pytest
 
@@ -27,6 +29,16 @@ def evidence(tmp_path, monkeypatch):
         {"seed": 0, "arm": "a", "labels": 20, "score": 0.2}, {"seed": 0, "arm": "b", "labels": 20, "score": 0.9}, {"seed": 0, "arm": "a", "needed": ">"},
     ])
     monkeypatch.setattr(notebook, "EVIDENCE", tmp_path)
+
+
+def test_a_lab_begins_in_its_profile_and_sets_aside_what_it_has_imported(monkeypatch, capsys):
+    monkeypatch.setenv("FINETUNELAB_PROFILE", "nano")
+    for change in ("disable_progress_bar", "set_verbosity_error"):
+        monkeypatch.setattr(f"transformers.utils.logging.{change}", lambda: None)
+    gc.unfreeze()
+    assert notebook.begin("gpu").name == "nano", "the environment goes before the notebook"
+    assert capsys.readouterr().out.startswith("profile  nano")
+    assert gc.get_freeze_count() > 100_000
 
 
 def test_a_run_is_set_beside_the_record_whatever_its_verdict(evidence, capsys):
