@@ -49,8 +49,8 @@ evidence: .venv/stamp
 
 # Without these two, glibc hands the memory of every step back to the system and asks for it again: a part of the time goes there,
 # in pretraining the half.
-test models: export MALLOC_MMAP_MAX_ = 0
-test models: export MALLOC_TRIM_THRESHOLD_ = 17179869184
+test labs models: export MALLOC_MMAP_MAX_ = 0
+test labs models: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 models: .venv/stamp
 	$(BIN)/finetunelab base build --size base --out runs/models
 	$(BIN)/finetunelab base build --size small --out runs/models
