@@ -74,39 +74,35 @@ def log_likelihoods(
     tails = tokenizer(list(continuations), add_special_tokens=False)["input_ids"] if prompts else []
     start, cache = _shared(model, heads)
     # Nothing is asked about what follows the last token.
-    rows, homes = _longest([(*head, *tail[:-1]) for head, tail in zip(heads, tails, strict=True)])
-    served: list[list[int]] = [[] for _ in rows]
-    for pair, home in enumerate(homes):
-        served[home].append(pair)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    results = [0.0] * len(prompts)
+    served = _served([(*head, *tail[:-1]) for head, tail in zip(heads, tails, strict=True)])
+    order, results = sorted(served, key=len), [0.0] * len(prompts)
     for place in range(0, len(order), batch_size):
-        indices = order[place : place + batch_size]
-        first = min(len(heads[pair]) for i in indices for pair in served[i]) - start - 1
+        rows = order[place : place + batch_size]
+        first = min(len(heads[pair]) for row in rows for pair in served[row]) - start - 1
         # Padding stands on the right, behind everything that is read, so no attention mask is needed.
-        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(rows[i][start:]) for i in indices], True, tokenizer.pad_token_id)
+        read = [torch.tensor(row[start:]) for row in rows]
+        ids = torch.nn.utils.rnn.pad_sequence(read, batch_first=True, padding_value=tokenizer.pad_token_id)
         past = {"use_cache": False}
         if cache is not None:
             past = {"past_key_values": copy.deepcopy(cache)}  # the model adds to it what it reads
-            past["past_key_values"].batch_repeat_interleave(len(indices))
+            past["past_key_values"].batch_repeat_interleave(len(rows))
         logits = model(input_ids=ids.to(model.device), logits_to_keep=ids.shape[1] - first, **past).logits
-        found = logits.float().log_softmax(-1).cpu()
-        for row, i in enumerate(indices):
-            for pair in served[i]:
+        for row, found in zip(rows, logits.float().log_softmax(-1).cpu(), strict=True):
+            for pair in served[row]:
                 begin, tail = len(heads[pair]) - start - 1 - first, tails[pair]
-                results[pair] = float(found[row, range(begin, begin + len(tail)), tail].sum())
+                results[pair] = float(found[range(begin, begin + len(tail)), tail].sum())
     return results
 
 
-def _longest(rows: Sequence[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Return the rows that no other one begins with, and for each row given the place of one that begins with it, or is it."""
-    kept: list[tuple[int, ...]] = []
-    places: dict[tuple[int, ...], int] = {}
-    for row in sorted(set(rows), reverse=True):  # whatever a row begins stands right before it
-        if not kept or kept[-1][: len(row)] != row:
-            kept.append(row)
-        places[row] = len(kept) - 1
-    return kept, [places[row] for row in rows]
+def _served(rows: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], list[int]]:
+    """Return the rows that no other one begins with, each with the places of the rows that begin it, its own among them. No row is empty."""
+    served: dict[tuple[int, ...], list[int]] = {}
+    longest: tuple[int, ...] = ()
+    for row, place in sorted(zip(rows, range(len(rows)), strict=True), reverse=True):  # whatever a row begins stands right before it
+        if longest[: len(row)] != row:
+            longest = row
+        served.setdefault(longest, []).append(place)
+    return served
 
 
 def _shared(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> tuple[int, Any]:
